@@ -1,0 +1,47 @@
+"""Application Configuration Protocol, a protocol of our own: services look up an application version.
+
+No RFC has this message (Kaa's services read tekton's REST interface). 17/SCMP says when to look again.
+"""
+
+from kaa_common.avro import Int, record
+from kaa_common.messages.declared import Endpoint
+
+_NAMESPACE = "open.kaa.ipc.acp.v1"
+
+
+@record(_NAMESPACE)
+class AppVersionConfigRequest:
+    correlation_id: str
+    timestamp: int
+    timeout: int = 0
+    app_version_name: str
+    service_instance_name: str
+    """Whose configuration is asked for."""
+
+
+@record(_NAMESPACE)
+class AppVersionConfigResponse:
+    """Status codes: 200; 404 no such application version."""
+
+    correlation_id: str
+    timestamp: int
+    timeout: int = 0
+    app_version_name: str
+    tenant_id: None | str = None
+    app_name: None | str = None
+    config: None | bytes = None
+    """JSON object: the service instance's configuration for the application version; None when there is none."""
+    status_code: Int
+    reason_phrase: None | str = None
+
+
+GET_APP_VERSION_CONFIG = Endpoint(
+    protocol="acp",
+    request_type="app-version-config-request",
+    response_type="app-version-config-response",
+    request=AppVersionConfigRequest,
+    response=AppVersionConfigResponse,
+    owner="tekton",
+)
+
+ENDPOINTS = (GET_APP_VERSION_CONFIG,)
