@@ -1,4 +1,4 @@
-"""Messages as dataclasses with a derived Avro schema, and their encoding as raw binary datums (no container, no header).
+"""Messages as dataclasses with a derived Avro schema, encoded as raw binary datums (no container, no header).
 
 Binary Avro is positional, so the class *is* the schema: fields stand in the order of the RFC, `X | None` is the union
 `["x", "null"]` and `None | X` is `["null", "x"]`. Names are snake_case here and camelCase on the wire.
@@ -92,8 +92,7 @@ class _Codec:
     from_wire: Callable[[Any], Any]
 
 
-@cache
-def _codec_of(cls: Any) -> _Codec:
+def _make_codec(cls: Any) -> _Codec:
     schema = schema_of(cls)
     readable = [fastavro.parse_schema(schema)]
     wire_fields: list[dict[str, Any]] = schema["fields"]
@@ -102,6 +101,9 @@ def _codec_of(cls: Any) -> _Codec:
             break
         readable.append(fastavro.parse_schema({**schema, "fields": wire_fields[:position]}))
     return _Codec(readable[0], tuple(readable), _writer_of(cls), _reader_of(cls))
+
+
+_codec_of: Callable[[Any], _Codec] = cache(_make_codec)
 
 
 def _wire_name_of(dataclass_field: Any) -> str:

@@ -1,4 +1,4 @@
-"""Wall-clock time in the units of the wire, and the deadline that every request carries (3/ISM: timestamp + timeout)."""
+"""Wall-clock time in the units of the wire, and the deadline that every request carries (3/ISM)."""
 
 import time
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Deadline:
 
     @classmethod
     def of(cls, timestamp: int, timeout: int, *, longest: float) -> "Deadline":
-        """The deadline of a received message; no expiration (`timeout` 0) and far futures are cut to `longest` seconds."""
+        """The deadline of a received message; none (`timeout` 0) and far ones are cut to `longest` seconds."""
         latest = cls.after(longest)
         return latest if timeout <= 0 else min(cls(timestamp + timeout), latest, key=lambda deadline: deadline.at_ms)
 

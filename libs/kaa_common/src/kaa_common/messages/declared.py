@@ -53,8 +53,8 @@ EventRecord = TypeVar("EventRecord", bound=Message)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint(Generic[Request, Response]):
-    """A request and its response: `kaa.v1.service.<instance>.<protocol>.<request_type>`, answered on the replica subject
-    of the caller with `<protocol>.<response_type>`.
+    """A request to `kaa.v1.service.<instance>.<protocol>.<request_type>`, and its response, on the replica subject of
+    the caller: `<protocol>.<response_type>`.
     """
 
     protocol: str

@@ -11,7 +11,7 @@ _NAMESPACE = "open.kaa.ipc.etp.v1"
 
 @record(_NAMESPACE)
 class EndpointTokenProvisionRequest:
-    """Provision a token, generated when `token` is None. Repeating it with the same token and endpoint changes nothing."""
+    """Provision a token, generated when `token` is None. Repeating it with the same token changes nothing."""
 
     correlation_id: str
     timestamp: int
