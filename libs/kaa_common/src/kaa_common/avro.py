@@ -79,6 +79,14 @@ def decode(cls: type[M], datum: bytes) -> M:
     raise DecodeError(f"not a {cls.__name__}: {type(failure).__name__}") from failure
 
 
+def leading_string(datum: bytes) -> str:
+    """The first field of a datum, where that is a string: the correlation id of every answer. Raises DecodeError."""
+    try:
+        return str(fastavro.schemaless_reader(BytesIO(datum), "string", None))
+    except Exception as exc:  # as in decode
+        raise DecodeError("the datum does not start with a string") from exc
+
+
 def to_camel_case(name: str) -> str:
     head, *tail = name.split("_")
     return head + "".join(part.capitalize() for part in tail)

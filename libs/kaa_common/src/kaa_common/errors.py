@@ -24,6 +24,10 @@ class KaaError(Exception):
     """Base of every error that is meant to be shown to the caller."""
 
 
+class StartError(Exception):
+    """A process cannot start: one sentence for the operator, who can change that."""
+
+
 class BadRequest(KaaError):
     pass
 

@@ -73,8 +73,8 @@ def parse(subject: str) -> ServiceSubject | EventSubject:
     for part in parts:
         checked_name(part)
     match parts:
-        case ["kaa", "v1", "service" | "replica", owner, protocol, message_type]:
-            return ServiceSubject(owner, protocol, message_type)
+        case ["kaa", "v1", "service" | "replica", owner, protocol, *message_type] if message_type:
+            return ServiceSubject(owner, protocol, ".".join(message_type))
         case ["kaa", "v1", "events", instance, *path] if path:
             return EventSubject(instance, tuple(path))
     raise InvalidName("not a subject of 3/ISM")

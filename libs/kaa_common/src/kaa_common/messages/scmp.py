@@ -38,3 +38,6 @@ CONFIGURATION_UPSERTED = Event(
 CONFIGURATION_DELETED = Event(
     path=("service", "configuration", "delete"), record=BroadcastConfigurationUpdateEvent, owner="tekton"
 )
+
+SPECIFIC_UPDATES = ("configuration.upsert", "configuration.delete")
+"""Message types of the updates sent to one service instance; all its replicas listen."""

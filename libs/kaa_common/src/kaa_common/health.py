@@ -1,0 +1,66 @@
+"""Probes of a process: `/livez` (it runs), `/readyz` (all it depends on answers), `/metrics` (Prometheus text)."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+logger = logging.getLogger(__name__)
+
+CHECK_TIMEOUT = 1.0
+"""Seconds a part has to answer: a probe itself is given up after as many in Kubernetes."""
+
+Check = Callable[[], Awaitable[None]]
+"""Returns when the part is in order, raises when not."""
+
+
+class Health:
+    """The parts that must answer before the process is ready."""
+
+    def __init__(self) -> None:
+        self.stopping = False
+        self._checks: dict[str, Check] = {}
+        self._awaited: set[str] = set()
+
+    def expect(self, part: str) -> None:
+        """Not ready until `watch` is called for the part."""
+        self._awaited.add(part)
+
+    def watch(self, part: str, check: Check) -> None:
+        self._awaited.discard(part)
+        self._checks[part] = check
+
+    async def problems(self) -> dict[str, str]:
+        """Part to what is wrong with it; empty when ready."""
+        problems = dict.fromkeys(sorted(self._awaited), "starting")
+        if self.stopping:
+            problems["process"] = "stopping"
+        for part, check in self._checks.items():
+            try:
+                async with asyncio.timeout(CHECK_TIMEOUT):
+                    await check()
+            except Exception as exc:
+                problems[part] = str(exc) or type(exc).__name__
+        return problems
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/livez", self._livez),
+            Route("/readyz", self._readyz),
+            Route("/metrics", self._metrics),
+        ]
+
+    async def _livez(self, _: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def _readyz(self, _: Request) -> Response:
+        problems = await self.problems()
+        body = {"status": "not ready", "problems": problems} if problems else {"status": "ok"}
+        return JSONResponse(body, 503 if problems else 200)
+
+    async def _metrics(self, _: Request) -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

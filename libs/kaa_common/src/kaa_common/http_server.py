@@ -1,0 +1,92 @@
+"""The HTTP server of a process: one port, requests handed to whatever is mounted at the start of their path.
+
+uvicorn is embedded: it neither handles signals nor ends the process, both are the life cycle's (`service`).
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from kaa_common.errors import StartError
+
+BACKLOG = 2048
+"""Connections the kernel keeps waiting to be accepted: a whole site's devices coming back at once."""
+
+
+class Gateway:
+    """Hands each request to the application mounted at the longest matching prefix of its path."""
+
+    def __init__(self, routes: list[Route]) -> None:
+        self._own = Starlette(routes=routes)
+        self._mounted: dict[str, ASGIApp] = {}
+
+    def mount(self, prefix: str, app: ASGIApp) -> None:
+        """Serve `/<prefix>` and all below. The application sees the whole path."""
+        self._mounted[prefix] = app
+
+    def unmount(self, prefix: str) -> None:
+        del self._mounted[prefix]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app_of(scope)(scope, receive, send)
+
+    def _app_of(self, scope: Scope) -> ASGIApp:
+        if scope["type"] != "http":
+            return _refuse
+        prefix = scope["path"].split("/", 2)[1]
+        if prefix in self._mounted:
+            return self._mounted[prefix]
+        return self._own
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1000})
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def bind(host: str, port: int, setting: str) -> socket.socket:
+    """A listening address. Raises StartError with a sentence for the operator."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as exc:
+        listener.close()
+        raise StartError(f"cannot listen on {host}:{port}: {exc.strerror}; choose another port with {setting}") from exc
+    return listener
+
+
+@asynccontextmanager
+async def serve(app: ASGIApp, listener: socket.socket, grace: float) -> AsyncIterator[None]:
+    """Serve an application until the context is left; requests in progress then get `grace` seconds to finish."""
+    server = _Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_graceful_shutdown=round(grace),
+        )
+    )
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(server.serve([listener]), name="http server")
+        try:
+            yield
+        finally:
+            server.should_exit = True

@@ -1,0 +1,45 @@
+"""Structured logging: one JSON object (or one readable line) a record, each with the correlation id being handled.
+
+Levels: INFO start, stop, connect, disconnect; WARNING something failed and was coped with; ERROR somebody must look;
+DEBUG one line a message. No record ever carries a token, a password or a payload.
+"""
+
+import logging
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Literal
+
+import orjson
+
+correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
+"""The request being handled by the current task; empty outside of one."""
+
+Format = Literal["json", "text"]
+
+_TEXT_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time (ISO 8601, UTC), level, logger, message; correlationId and error if any."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if current := correlation_id.get():
+            line["correlationId"] = current
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return orjson.dumps(line).decode()
+
+
+def configure(level: str, log_format: Format) -> None:
+    """Send every record of the process to stderr. Called once, by what starts the process."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter(_TEXT_FORMAT))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    # The clients report each failed attempt by themselves; we report the state, once.
+    logging.getLogger("pymongo").setLevel(logging.WARNING)

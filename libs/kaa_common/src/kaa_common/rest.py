@@ -1,0 +1,152 @@
+"""What the REST interfaces share: strict JSON, `{"message"}` errors, ETags, paging, bounded bodies, API keys."""
+
+import re
+from collections.abc import Callable, Coroutine
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from fastapi.security import APIKeyHeader
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kaa_common import jsontext
+from kaa_common.access import Access
+from kaa_common.errors import KaaError, PayloadTooLarge, PreconditionFailed, status_of
+
+MAX_BODY = 1024 * 1024
+"""Bytes of a request body: four times the largest metadata document."""
+DEFAULT_LIMIT, MAX_LIMIT = 20, 1000
+
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Items of the page.")]
+Offset = Annotated[int, Query(ge=0, description="Index of the first item.")]
+
+
+class Body(BaseModel):
+    """A JSON object of the interface: camelCase names, unknown ones refused."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", strict=True)
+
+
+class ErrorBody(BaseModel):
+    """Body of every error."""
+
+    message: str = Field(examples=["no application with this name"])
+
+
+def errors(*status_codes: int) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI description of these error answers."""
+    return {code: {"model": ErrorBody, "description": HTTPStatus(code).phrase} for code in status_codes}
+
+
+class StrictRequest(Request):
+    """Reads JSON by `jsontext`: what it accepts can be stored exactly."""
+
+    async def json(self) -> Any:
+        return jsontext.parse(await self.body())
+
+
+class StrictRoute(APIRoute):
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        return lambda request: handle(StrictRequest(request.scope, request.receive))
+
+
+def rest_api(title: str, description: str, prefix: str, router: APIRouter, access: Access) -> ASGIApp:
+    """The REST interface of a service below `<prefix>/api/v1`, its OpenAPI at `<prefix>/api/v1/openapi.json`.
+
+    `router` must have been made with `route_class=StrictRoute`.
+    """
+
+    # The security scheme puts the key into the OpenAPI; the check itself reads either header.
+    async def check_access(request: Request, _: Annotated[str | None, Depends(_api_key_scheme)]) -> None:
+        access.check(request.headers)
+
+    base = f"{prefix}/api/v1"
+    api = FastAPI(
+        title=title,
+        description=description,
+        openapi_url=f"{base}/openapi.json",
+        docs_url=f"{base}/docs",
+        redoc_url=None,
+        responses=errors(400, 401, 500, 503),
+    )
+    api.include_router(router, prefix=base, dependencies=[Depends(check_access)])
+    api.add_exception_handler(KaaError, _answer_kaa_error)
+    api.add_exception_handler(RequestValidationError, _answer_invalid_request)
+    api.add_exception_handler(HTTPException, _answer_http_error)
+    api.add_exception_handler(Exception, _answer_kaa_error)
+    return BoundedBody(api, MAX_BODY)
+
+
+_api_key_scheme = APIKeyHeader(name="X-API-Key", auto_error=False)
+
+
+class BoundedBody:
+    """Refuses a longer body with PayloadTooLarge, raised where the body is read."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        received = 0
+
+        async def bounded_receive() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._limit:
+                raise PayloadTooLarge(f"the body is longer than {self._limit} bytes")
+            return message
+
+        await self._app(scope, bounded_receive, send)
+
+
+def json_response(value: Any, status_code: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A response that carries the value exactly."""
+    return Response(jsontext.dump(value), status_code, headers, media_type="application/json")
+
+
+def etag_of(revision: int) -> str:
+    """The entity tag of a revision (RFC 9110 section 8.8.3)."""
+    return f'"{revision}"'
+
+
+def tags_in(header: str) -> set[str]:
+    """The entity tags of an If-Match or If-None-Match header, `*` included, weak ones without their mark."""
+    return set(re.findall(r'\*|"[^"]*"', header))
+
+
+def check_if_match(if_match: str | None, revision: int) -> None:
+    """Raises PreconditionFailed unless the header is absent or names the revision (RFC 9110 section 13.1.1)."""
+    if if_match is not None and not tags_in(if_match) & {"*", etag_of(revision)}:
+        raise PreconditionFailed(f"the current ETag is {etag_of(revision)}")
+
+
+def is_unchanged(if_none_match: str | None, revision: int) -> bool:
+    """Whether the caller has this revision already: answer 304 (RFC 9110 section 13.1.2)."""
+    return if_none_match is not None and bool(tags_in(if_none_match) & {"*", etag_of(revision)})
+
+
+async def _answer_kaa_error(_: Request, error: Exception) -> Response:
+    status_code, message = status_of(error)
+    return JSONResponse({"message": message}, status_code)
+
+
+async def _answer_http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"message": error.detail}, error.status_code, error.headers)
+
+
+async def _answer_invalid_request(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    if isinstance(error.body, bytes):
+        return JSONResponse({"message": "send JSON, with the header Content-Type: application/json"}, 400)
+    problems = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
+    return JSONResponse({"message": "; ".join(problems)}, 400)

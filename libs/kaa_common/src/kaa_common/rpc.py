@@ -1,0 +1,243 @@
+"""Typed requests, answers and events over the bus (3/ISM).
+
+A request names this replica's subject as its reply subject; the answer is matched by its correlation id. When nobody
+serves the requested subject the server says so at once ("no responders", with the subject in `Nats-Subject`).
+A request that arrives expired is dropped: nobody waits for its answer any more.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+
+from kaa_common import log
+from kaa_common.avro import DecodeError, decode, encode, leading_string
+from kaa_common.bus import Bus, BusMessage
+from kaa_common.clock import Deadline, now_ms
+from kaa_common.errors import DeadlineExceeded, TooManyRequests, Unavailable, status_of
+from kaa_common.messages.declared import (
+    Answer,
+    Endpoint,
+    Event,
+    EventHeader,
+    EventRecord,
+    Message,
+    MessageHeader,
+    Request,
+    Response,
+)
+from kaa_common.subjects import replica_subject, replica_subjects
+
+logger = logging.getLogger(__name__)
+
+MAX_PENDING_CALLS = 50_000
+"""Requests of one replica that may wait for an answer: more than a replica's devices can have in flight."""
+LONGEST_HANDLING = 60.0
+"""Seconds a request without a deadline of its own is worked on."""
+SERVE_CONCURRENCY = 512
+"""Requests of one endpoint that a replica handles at once: enough to fill the store's batches many times over."""
+
+ResponseType = TypeVar("ResponseType", bound=Answer)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply(Generic[ResponseType]):
+    """A response, and the headers to send with it: what the RFC's record cannot carry."""
+
+    message: ResponseType
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _PendingCall:
+    endpoint: Endpoint[Any, Any]
+    subject: str
+    answer: asyncio.Future[Reply[Any]]
+
+
+def request_header(deadline: Deadline, correlation_id: str = "") -> MessageHeader:
+    """The first fields of a request; the correlation id is that of the request being handled, else a new one.
+
+    Raises DeadlineExceeded when there is no time left.
+    """
+    return {
+        "correlation_id": correlation_id or uuid.uuid4().hex,
+        "timestamp": now_ms(),
+        "timeout": deadline.remaining_ms(),
+    }
+
+
+def event_header() -> EventHeader:
+    """The first fields of an event or a response to the request being handled."""
+    return {"correlation_id": log.correlation_id.get() or uuid.uuid4().hex, "timestamp": now_ms()}
+
+
+def answer_header(request: Message) -> EventHeader:
+    """The first fields of the response to a request."""
+    return {"correlation_id": request.correlation_id, "timestamp": now_ms()}
+
+
+class Rpc:
+    """Requests and answers of one service replica. `start` before use."""
+
+    def __init__(self, bus: Bus, replica_id: str) -> None:
+        self.bus = bus
+        self.replica_id = replica_id
+        self._pending: dict[str, _PendingCall] = {}
+
+    async def start(self) -> None:
+        await self.bus.subscribe(replica_subjects(self.replica_id), self._receive_answer)
+
+    async def call(
+        self,
+        endpoint: Endpoint[Request, Response],
+        instance: str,
+        request: Request,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply[Response]:
+        """Send a request to a service instance and wait for its answer, whatever its status code.
+
+        Raises Unavailable when nobody serves it or the bus is down, DeadlineExceeded when the request's own deadline
+        passes, TooManyRequests when MAX_PENDING_CALLS are waiting already.
+        """
+        if len(self._pending) >= MAX_PENDING_CALLS:
+            raise TooManyRequests("too many requests are in progress")
+        if request.correlation_id in self._pending:
+            raise ValueError("two requests with one correlation id")
+        call = _PendingCall(endpoint, endpoint.subject(instance), asyncio.get_running_loop().create_future())
+        self._pending[request.correlation_id] = call
+        try:
+            async with asyncio.timeout(request.timeout / 1000):
+                await self.bus.publish(
+                    call.subject,
+                    encode(request),
+                    reply=replica_subject(self.replica_id, endpoint.protocol, endpoint.response_type),
+                    headers=headers,
+                )
+                return await call.answer
+        except TimeoutError as exc:
+            raise DeadlineExceeded(f"{instance} did not answer in time") from exc
+        finally:
+            del self._pending[request.correlation_id]
+
+    async def serve(
+        self,
+        endpoint: Endpoint[Request, Response],
+        instance: str,
+        handler: Callable[[Request], Awaitable[Reply[Response]]],
+        *,
+        concurrency: int = SERVE_CONCURRENCY,
+    ) -> None:
+        """Answer the requests to a service instance, shared with its other replicas.
+
+        An error of the handler becomes a response with its status code (`errors.status_of`).
+        """
+
+        async def handle(message: BusMessage) -> None:
+            try:
+                request = decode(endpoint.request, message.data)
+            except DecodeError as exc:
+                logger.warning("ignored a message on %s: %s", message.subject, exc)
+                return
+            log.correlation_id.set(request.correlation_id)
+            deadline = Deadline.of(request.timestamp, request.timeout, longest=LONGEST_HANDLING)
+            if deadline.expired:
+                logger.debug("dropped an expired request on %s", message.subject)
+                return
+            reply = await self._handle(endpoint, handler, request, deadline)
+            if message.reply:
+                await self.bus.publish(message.reply, encode(reply.message), headers=reply.headers)
+
+        await self.bus.subscribe(endpoint.subject(instance), handle, queue=instance, concurrency=concurrency)
+
+    async def emit(self, event: Event[EventRecord], instance: str, record: EventRecord, *names: str) -> None:
+        """Publish an event of the service instance; `names` fill the `*` of its path. Raises Unavailable."""
+        await self.bus.publish(event.subject(instance, *names), encode(record))
+
+    async def listen(
+        self,
+        event: Event[EventRecord],
+        instance: str,
+        handler: Callable[[EventRecord], Awaitable[None]],
+        *,
+        queue: str = "",
+    ) -> None:
+        """Handle the events of a service instance in their order; with a `queue` only one replica of it gets each."""
+
+        async def handle(message: BusMessage) -> None:
+            try:
+                record = decode(event.record, message.data)
+            except DecodeError as exc:
+                logger.warning("ignored an event on %s: %s", message.subject, exc)
+                return
+            log.correlation_id.set(record.correlation_id)
+            await handler(record)
+
+        await self.bus.subscribe(event.wildcard(instance), handle, queue=queue)
+
+    async def _handle(
+        self,
+        endpoint: Endpoint[Request, Response],
+        handler: Callable[[Request], Awaitable[Reply[Response]]],
+        request: Request,
+        deadline: Deadline,
+    ) -> Reply[Response]:
+        try:
+            async with asyncio.timeout(deadline.remaining()) as limit:
+                return await handler(request)
+        except Exception as exc:
+            error = DeadlineExceeded("not done in time") if limit.expired() else exc
+            status_code, reason_phrase = status_of(error)
+            if status_code == 500:
+                logger.exception("a request on %s failed", endpoint.request_type)
+            return Reply(failure(endpoint, request, status_code, reason_phrase))
+
+    async def _receive_answer(self, message: BusMessage) -> None:
+        if message.headers.get("Status") == "503":
+            self._nobody_serves(message.headers.get("Nats-Subject", ""))
+            return
+        try:
+            call = self._pending.get(leading_string(message.data))
+            if call is None or call.answer.done():
+                logger.debug("nobody waits for an answer on %s", message.subject)
+            else:
+                call.answer.set_result(Reply(decode(call.endpoint.response, message.data), message.headers))
+        except DecodeError as exc:
+            logger.warning("ignored an answer on %s: %s", message.subject, exc)
+
+    def _nobody_serves(self, subject: str) -> None:
+        """Fail the youngest call to the subject: those before it were taken by somebody who is gone by now."""
+        for call in reversed(self._pending.values()):
+            if call.subject == subject and not call.answer.done():
+                call.answer.set_exception(Unavailable(f"nobody serves {subject.split('.')[3]}"))
+                return
+
+
+def failure(
+    endpoint: Endpoint[Request, Response], request: Request, status_code: int, reason_phrase: str | None
+) -> Response:
+    """The response that carries only a status: what it shares with the request is copied, the rest is empty."""
+    shared, empty = _failure_fields(endpoint)
+    values = empty | {name: getattr(request, name) for name in shared} | answer_header(request)
+    return endpoint.response(**values | {"status_code": status_code, "reason_phrase": reason_phrase})
+
+
+@cache
+def _failure_fields(endpoint: Endpoint[Any, Any]) -> tuple[frozenset[str], dict[str, Any]]:
+    own = {"correlation_id", "timestamp", "timeout", "payload", "status_code", "reason_phrase"}
+    hints = get_type_hints(endpoint.response)
+    shared = hints.keys() & get_type_hints(endpoint.request).keys() - own
+    empty = {name: _empty_value(hint) for name, hint in hints.items() if name not in shared and name not in own}
+    if "payload" in hints:
+        empty["payload"] = None
+    return frozenset(shared), empty
+
+
+def _empty_value(hint: Any) -> Any:
+    if type(None) in get_args(hint):
+        return None
+    return () if get_origin(hint) is tuple else {}

@@ -1,0 +1,161 @@
+"""The life of a process that runs one or more services.
+
+Start: settings, HTTP port (so that the probes answer), then each service: bus, store, its own parts; then ready.
+Stop, on SIGTERM or SIGINT: not ready, HTTP stops accepting and finishes what is in progress, then the services in
+reverse order, each closing its listeners, draining its bus and closing its store; exit code 0.
+"""
+
+import asyncio
+import logging
+import secrets
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import uvloop
+
+from kaa_common import bus, http_server, log
+from kaa_common.access import Access
+from kaa_common.errors import StartError, Unavailable
+from kaa_common.health import Health
+from kaa_common.http_server import Gateway
+from kaa_common.rpc import Rpc
+from kaa_common.settings import Environ, PlatformSettings, load
+from kaa_common.store import Collection, DocumentStore, MongoStore, SqliteStore
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """What a running service is given."""
+
+    service: str
+    settings: PlatformSettings
+    environ: Environ
+    rpc: Rpc
+    health: Health
+    gateway: Gateway
+    access: Access
+
+    @asynccontextmanager
+    async def store(self, *collections: Collection) -> AsyncIterator[DocumentStore]:
+        """The service's document store, with these collections; waits for the database as long as it takes."""
+        async with self._store() as store:
+            await store.ensure(collections)
+            self.health.watch(f"{self.service} store", store.ping)
+            yield store
+
+    def _store(self) -> DocumentStore:
+        uri = self.settings.mongodb_uri
+        if uri is not None:
+            return MongoStore(uri.get_secret_value(), self.settings.mongodb_database)
+        return SqliteStore(self.settings.data_dir / f"{self.service}.db")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service as a process runs it: its name, and the context in which it works."""
+
+    name: str
+    work: Callable[[Platform], AbstractAsyncContextManager[None]]
+
+
+async def run(services: Sequence[Service], environ: Environ, stop: asyncio.Event) -> None:
+    """Run services until `stop` is set. Raises StartError when they cannot start."""
+    settings = load(PlatformSettings, environ)
+    health = Health()
+    gateway = Gateway(health.routes())
+    for service in services:
+        health.expect(service.name)
+    listener = http_server.bind(settings.http_host, settings.http_port, "KAA_HTTP_PORT")
+    async with AsyncExitStack() as running, http_server.serve(gateway, listener, settings.shutdown_timeout):
+        if await _start(services, settings, environ, health, gateway, running, stop):
+            logger.info("%s ready on port %d", ", ".join(s.name for s in services), listener.getsockname()[1])
+            await stop.wait()
+        health.stopping = True
+        logger.info("stopping")
+
+
+async def _start(
+    services: Sequence[Service],
+    settings: PlatformSettings,
+    environ: Environ,
+    health: Health,
+    gateway: Gateway,
+    running: AsyncExitStack,
+    stop: asyncio.Event,
+) -> bool:
+    """Enter every service's context; False when `stop` was set before all were there."""
+    async with asyncio.TaskGroup() as tasks:
+        try:
+            async with asyncio.timeout(None) as interruptible:
+                watching = tasks.create_task(_interrupt(interruptible, stop))
+                for service in services:
+                    await running.enter_async_context(_running(service, settings, environ, health, gateway))
+            return True
+        except TimeoutError:
+            return False
+        finally:
+            watching.cancel()
+
+
+async def _interrupt(interruptible: asyncio.Timeout, stop: asyncio.Event) -> None:
+    await stop.wait()
+    interruptible.reschedule(asyncio.get_running_loop().time())
+
+
+@asynccontextmanager
+async def _running(
+    service: Service, settings: PlatformSettings, environ: Environ, health: Health, gateway: Gateway
+) -> AsyncIterator[None]:
+    async with bus.connect(settings.nats_url.get_secret_value(), service.name) as connection:
+        rpc = Rpc(connection, f"{service.name}-{secrets.token_hex(6)}")
+        await rpc.start()
+
+        async def check_bus() -> None:
+            if not connection.connected:
+                raise Unavailable("not connected to NATS")
+
+        platform = Platform(
+            service=service.name,
+            settings=settings,
+            environ=environ,
+            rpc=rpc,
+            health=health,
+            gateway=gateway,
+            access=Access(settings.api_key_hashes),
+        )
+        async with service.work(platform):
+            health.watch(service.name, check_bus)
+            yield
+
+
+def main(services: Sequence[Service], environ: Environ) -> int:
+    """Run services until SIGTERM or SIGINT; the exit code of the process."""
+    reasons: list[BaseException] = []
+    try:
+        settings = load(PlatformSettings, environ)
+        log.configure(settings.log_level, settings.log_format)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run_until_signal(services, environ))
+    except* StartError as group:
+        reasons = _leaves(group)
+    for reason in reasons:
+        print(f"kaa: {reason}", file=sys.stderr)  # noqa: T201 # for the operator, whatever the log level
+    return 1 if reasons else 0
+
+
+async def _run_until_signal(services: Sequence[Service], environ: Environ) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await run(services, environ, stop)
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for member in error.exceptions for leaf in _leaves(member)]
+    return [error]
