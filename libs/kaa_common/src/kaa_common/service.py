@@ -63,8 +63,14 @@ class Service:
     work: Callable[[Platform], AbstractAsyncContextManager[None]]
 
 
-async def run(services: Sequence[Service], environ: Environ, stop: asyncio.Event) -> None:
-    """Run services until `stop` is set. Raises StartError when they cannot start."""
+def _nothing() -> None:
+    pass
+
+
+async def run(
+    services: Sequence[Service], environ: Environ, stop: asyncio.Event, on_ready: Callable[[], None] = _nothing
+) -> None:
+    """Run services until `stop` is set; `on_ready` is called once all of them work. Raises StartError."""
     settings = load(PlatformSettings, environ)
     health = Health()
     gateway = Gateway(health.routes())
@@ -74,6 +80,7 @@ async def run(services: Sequence[Service], environ: Environ, stop: asyncio.Event
     async with AsyncExitStack() as running, http_server.serve(gateway, listener, settings.shutdown_timeout):
         if await _start(services, settings, environ, health, gateway, running, stop):
             logger.info("%s ready on port %d", ", ".join(s.name for s in services), listener.getsockname()[1])
+            on_ready()
             await stop.wait()
         health.stopping = True
         logger.info("stopping")

@@ -1,0 +1,50 @@
+import asyncio
+
+from kaa_common.serial import SerialByKey
+
+
+async def test_turns_of_one_key_come_in_the_order_of_the_calls_and_never_overlap() -> None:
+    serial = SerialByKey()
+    done: list[str] = []
+
+    async def work(name: str) -> None:
+        async with serial.turn("key"):
+            done.append(f"{name} begins")
+            await asyncio.sleep(0)
+            done.append(f"{name} ends")
+
+    async with asyncio.TaskGroup() as tasks:
+        for name in "abc":
+            tasks.create_task(work(name))
+
+    assert done == ["a begins", "a ends", "b begins", "b ends", "c begins", "c ends"]
+
+
+async def test_another_key_does_not_wait() -> None:
+    serial = SerialByKey()
+    async with serial.turn("busy"), asyncio.timeout(1), serial.turn("free"):
+        pass
+
+
+async def test_one_who_gives_up_waiting_lets_the_next_one_in() -> None:
+    serial = SerialByKey()
+
+    async def wait() -> None:
+        async with serial.turn("key"):
+            pass
+
+    async with asyncio.TaskGroup() as tasks:
+        async with serial.turn("key"):
+            impatient = tasks.create_task(wait())
+            patient = tasks.create_task(wait())
+            await asyncio.sleep(0)
+            impatient.cancel()
+        async with asyncio.timeout(1):
+            await patient
+
+
+async def test_nothing_is_kept_of_a_key_that_nobody_uses() -> None:
+    serial = SerialByKey()
+    async with serial.turn("key"):
+        pass
+    assert serial._queues == {}

@@ -1,0 +1,54 @@
+"""The communication service put together: devices over MQTT and HTTP on one side, extensions over NATS on the other."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from kaa_common.app_versions import AppVersions
+from kaa_common.errors import StartError
+from kaa_common.messages.ecap import TOKEN_REVOKED, EndpointTokenRevokedEvent
+from kaa_common.service import Platform, Service
+from kaa_common.settings import load
+from kpc.device_http import DeviceHttp
+from kpc.device_mqtt import DeviceMqtt
+from kpc.edge import Edge, EdgeLimits
+from kpc.mqtt_server import MqttServer
+from kpc.settings import KpcSettings
+from kpc.tokens import Tokens
+
+
+@asynccontextmanager
+async def work(platform: Platform) -> AsyncIterator[None]:
+    settings = load(KpcSettings, platform.environ, "KPC_")
+    names = platform.settings
+    rpc = platform.rpc
+    app_versions = AppVersions(rpc, names.tekton_instance, names.kpc_instance)
+    await app_versions.start()
+    tokens = Tokens(rpc, names.cm_instance)
+    extensions = dict.fromkeys(settings.extensions.split(","), True)
+    limits = EdgeLimits(max_payload=settings.max_payload, request_timeout=settings.request_timeout)
+    edge = Edge(rpc, app_versions, tokens, extensions, limits)
+    device_mqtt = DeviceMqtt(edge, rpc, names.kpc_instance)
+
+    async def revoke(event: EndpointTokenRevokedEvent) -> None:
+        tokens.revoke(event)
+        await device_mqtt.revoke(event)
+
+    await rpc.listen(TOKEN_REVOKED, names.cm_instance, revoke)
+    try:
+        async with MqttServer(device_mqtt, settings.mqtt_host, settings.mqtt_port):
+            # Kaa's cloud has devices behind its ingress use /kpc/kp1/..., Kaa's service itself /kp1/...
+            platform.gateway.mount("kp1", DeviceHttp(edge, settings.max_payload))
+            platform.gateway.mount("kpc", DeviceHttp(edge, settings.max_payload, "/kpc/"))
+            try:
+                yield
+            finally:
+                platform.gateway.unmount("kpc")
+                platform.gateway.unmount("kp1")
+    except OSError as exc:
+        raise StartError(
+            f"cannot listen on {settings.mqtt_host}:{settings.mqtt_port}: {exc.strerror}; "
+            "choose another port with KPC_MQTT_PORT"
+        ) from exc
+
+
+SERVICE = Service("kpc", work)

@@ -1,0 +1,70 @@
+"""The HTTP binding of 1/KP: `POST /kp1/...`, the body is the extension's payload, the answer its status and payload.
+
+A bare ASGI application: devices use one path, and pay for no framework. The Content-Type is ignored (curl and most
+device clients send what they like).
+"""
+
+from starlette.types import Receive, Scope, Send
+
+from kaa_common.errors import MethodNotAllowed, NotFound, PayloadTooLarge, status_of
+from kpc.edge import Edge, Outcome
+from kpc.kp1 import error_payload, is_kp1
+
+REQUEST_ID = 1
+"""What an extension gets as the request id of a request that has none: over HTTP somebody always waits for the answer,
+while an extension may leave a message without a request id unanswered."""
+
+
+class ClientGoneError(Exception):
+    """The device closed the connection before its request was complete."""
+
+
+class DeviceHttp:
+    """Mounted where the path of a request ends in a 1/KP path."""
+
+    def __init__(self, edge: Edge, max_payload: int, prefix: str = "/") -> None:
+        self._edge = edge
+        self._max_payload = max_payload
+        self._prefix = prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"].removeprefix(self._prefix)
+        headers = []
+        try:
+            if not is_kp1(path):
+                raise NotFound("nothing here; device requests go to /kp1/...")
+            if scope["method"] != "POST":
+                headers = [(b"allow", b"POST")]
+                raise MethodNotAllowed("only POST is allowed")
+            outcome = await self._edge.request(
+                "http", path, await self._read_body(receive), default_request_id=REQUEST_ID
+            )
+        except ClientGoneError:
+            return
+        except (MethodNotAllowed, NotFound, PayloadTooLarge) as exc:
+            status_code, reason_phrase = status_of(exc)
+            outcome = Outcome(status_code=status_code, reason_phrase=reason_phrase)
+        await _answer(send, outcome, headers)
+
+    async def _read_body(self, receive: Receive) -> bytes:
+        parts: list[bytes] = []
+        length = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError
+            parts.append(message.get("body", b""))
+            length += len(parts[-1])
+            if length > self._max_payload:
+                raise PayloadTooLarge(f"payload longer than {self._max_payload} bytes")
+            if not message.get("more_body", False):
+                return b"".join(parts)
+
+
+async def _answer(send: Send, outcome: Outcome, headers: list[tuple[bytes, bytes]]) -> None:
+    status_code, payload = outcome.status_code, outcome.payload
+    if not outcome.is_success:
+        payload = error_payload(status_code, outcome.reason_phrase)
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(payload)), *headers]
+    await send({"type": "http.response.start", "status": status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": payload})

@@ -1,0 +1,82 @@
+"""Endpoint tokens resolved to endpoints: asked from the credentials service (16/ECAP), kept for a short while.
+
+A revocation event makes the kept answer worthless at once; so does a lost connection, as events may have been missed.
+"""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from cachetools import TTLCache
+
+from kaa_common.clock import Deadline
+from kaa_common.errors import Unauthorized, error_of
+from kaa_common.messages.ecap import VALIDATE_TOKEN, EndpointTokenRevokedEvent, EndpointTokenValidationRequest
+from kaa_common.rpc import Rpc, request_header
+
+MAX_KEPT = 100_000
+"""Tokens kept: every device of a well-filled replica, at some 300 bytes each."""
+KEPT_FOR = 30.0
+"""Seconds a token is believed without asking again, besides the revocation events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The endpoint that a token stands for."""
+
+    endpoint_id: str
+    token_id: str
+
+
+class Tokens:
+    """The tokens of this replica's devices."""
+
+    def __init__(self, rpc: Rpc, cm_instance: str) -> None:
+        self._rpc = rpc
+        self._cm_instance = cm_instance
+        self._known: TTLCache[tuple[str, str], Identity] = TTLCache(MAX_KEPT, KEPT_FOR)
+        # Revoked token ids, for as long as an identity with them may be kept; cheaper than an index by token id.
+        self._revoked: TTLCache[str, bool] = TTLCache(MAX_KEPT, KEPT_FOR)
+        self._revocations = 0
+        rpc.bus.on_connection_lost(self.forget)
+
+    async def resolve(self, app_name: str, token: str, deadline: Deadline) -> Identity:
+        """Raises Unauthorized when the token is unknown, suspended or revoked or malformed, saying which;
+        Unavailable and DeadlineExceeded when it cannot be asked.
+        """
+        known = self._known.get((app_name, token))
+        if known is not None and known.token_id not in self._revoked:
+            return known
+        return await self._ask(app_name, token, deadline)
+
+    def revoke(self, event: EndpointTokenRevokedEvent) -> None:
+        """Ask again before these tokens are believed."""
+        self._revocations += 1
+        if len(self._revoked) + len(event.token_ids) > MAX_KEPT:
+            self.forget()
+        self._revoked.update(dict.fromkeys(event.token_ids, True))
+
+    def forget(self) -> None:
+        self._revocations += 1
+        self._known.clear()
+        self._revoked.clear()
+
+    async def _ask(self, app_name: str, token: str, deadline: Deadline) -> Identity:
+        revocations = self._revocations
+        request = EndpointTokenValidationRequest(**request_header(deadline), app_name=app_name, token=token)
+        response = (await self._rpc.call(VALIDATE_TOKEN, self._cm_instance, request)).message
+        match response.status_code:
+            case HTTPStatus.OK if response.endpoint_id is not None and response.token_id is not None:
+                identity = Identity(response.endpoint_id, response.token_id)
+            case HTTPStatus.NOT_FOUND:
+                raise Unauthorized("unknown endpoint token")
+            case HTTPStatus.FORBIDDEN:
+                raise Unauthorized(response.reason_phrase or "endpoint token is not valid")
+            case HTTPStatus.BAD_REQUEST:
+                raise Unauthorized("malformed endpoint token")
+            case status_code:
+                raise error_of(status_code, response.reason_phrase)
+        # An answer that a revocation overtook may be out of date: good for this request, not to be kept.
+        if revocations == self._revocations:
+            self._revoked.pop(identity.token_id, None)
+            self._known[app_name, token] = identity
+        return identity
