@@ -4,15 +4,25 @@ A bare ASGI application: devices use one path, and pay for no framework. The Con
 device clients send what they like).
 """
 
+from typing import Protocol
+
 from starlette.types import Receive, Scope, Send
 
 from kaa_common.errors import MethodNotAllowed, NotFound, PayloadTooLarge, status_of
-from kpc.edge import Edge, Outcome
+from kpc.edge import Outcome
 from kpc.kp1 import error_payload, is_kp1
 
 REQUEST_ID = 1
 """What an extension gets as the request id of a request that has none: over HTTP somebody always waits for the answer,
 while an extension may leave a message without a request id unanswered."""
+
+
+class Requests(Protocol):
+    """What carries a request to its extension: `edge.Edge`."""
+
+    async def request(
+        self, transport: str, path: str, payload: bytes, *, default_request_id: int | None = None
+    ) -> Outcome: ...
 
 
 class ClientGoneError(Exception):
@@ -22,7 +32,7 @@ class ClientGoneError(Exception):
 class DeviceHttp:
     """Mounted where the path of a request ends in a 1/KP path."""
 
-    def __init__(self, edge: Edge, max_payload: int, prefix: str = "/") -> None:
+    def __init__(self, edge: Requests, max_payload: int, prefix: str = "/") -> None:
         self._edge = edge
         self._max_payload = max_payload
         self._prefix = prefix

@@ -1,0 +1,75 @@
+"""The HTTP binding by itself: an edge of our own, asked through a real HTTP client."""
+
+import httpx
+import pytest
+from httpx import ASGITransport
+
+from kpc.device_http import REQUEST_ID, DeviceHttp
+from kpc.edge import Outcome
+
+PATH = "/kp1/app-v1/epmx/t0ken/get"
+
+
+class FakeEdge:
+    """Answers as it is told, and keeps what it was asked."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        self.asked: list[tuple[str, str, bytes, int | None]] = []
+
+    async def request(
+        self, transport: str, path: str, payload: bytes, *, default_request_id: int | None = None
+    ) -> Outcome:
+        self.asked.append((transport, path, payload, default_request_id))
+        return self.outcome
+
+
+def client(edge: FakeEdge, prefix: str = "/") -> httpx.AsyncClient:
+    app = DeviceHttp(edge, max_payload=100, prefix=prefix)
+    return httpx.AsyncClient(transport=ASGITransport(app), base_url="http://kpc")
+
+
+async def test_a_success_is_exactly_the_status_and_payload_of_the_extension() -> None:
+    edge = FakeEdge(Outcome(status_code=200, payload=b'{"a":1.0}'))
+    async with client(edge) as device:
+        answer = await device.post(PATH, content=b"{}", headers={"content-type": "application/x-www-form-urlencoded"})
+    assert (answer.status_code, answer.content) == (200, b'{"a":1.0}')
+    assert edge.asked == [("http", PATH[1:], b"{}", REQUEST_ID)]
+
+
+async def test_a_success_without_payload_has_an_empty_body() -> None:
+    async with client(FakeEdge(Outcome(status_code=200))) as device:
+        answer = await device.post(PATH)
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+async def test_an_error_has_its_status_and_the_error_payload() -> None:
+    async with client(FakeEdge(Outcome(status_code=401, reason_phrase="unknown endpoint token"))) as device:
+        answer = await device.post(PATH)
+    assert answer.status_code == 401
+    assert answer.json() == {"statusCode": 401, "reasonPhrase": "unknown endpoint token"}
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
+async def test_only_post_is_allowed(method: str) -> None:
+    edge = FakeEdge(Outcome(status_code=200))
+    async with client(edge) as device:
+        answer = await device.request(method, PATH)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert answer.json()["statusCode"] == 405
+    assert edge.asked == []
+
+
+async def test_a_body_above_the_limit_is_refused() -> None:
+    edge = FakeEdge(Outcome(status_code=200))
+    async with client(edge) as device:
+        assert (await device.post(PATH, content=b"x" * 100)).status_code == 200
+        answer = await device.post(PATH, content=b"x" * 101)
+    assert answer.status_code == 413
+    assert answer.json()["statusCode"] == 413
+
+
+async def test_a_path_of_another_protocol_is_not_found() -> None:
+    async with client(FakeEdge(Outcome(status_code=200)), prefix="/kpc/") as device:
+        assert (await device.post("/kpc/kp2/a/b/c")).status_code == 404
+        assert (await device.post("/kpc" + PATH)).status_code == 200
