@@ -1,5 +1,9 @@
-"""The document store: the port and its values, the query language, and the two adapters."""
+"""The document store: the port, its values and the query language.
 
+The adapters are `kaa_common.store.sqlite.SqliteStore` and `kaa_common.store.mongodb.MongoStore`.
+"""
+
+from kaa_common.store.matcher import compile_query
 from kaa_common.store.port import (
     DEFAULT_DEADLINE,
     MAX_PAGE,
@@ -32,4 +36,5 @@ __all__ = [
     "Scalar",
     "StoreError",
     "StoreUnavailable",
+    "compile_query",
 ]

@@ -14,6 +14,7 @@ The docstrings here are the specification; one contract test holds both adapters
      +-- QueryError         the query is not in the allow-listed subset (raised by `compile_query` alone)
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -56,6 +57,11 @@ class QueryError(StoreError):
     """The query is refused; the text says which part and why, and may be shown to the one who wrote it."""
 
 
+def _check_name(name: str) -> None:
+    if not re.fullmatch("[a-z][a-z0-9_]*", name):
+        raise ValueError(f"{name!r} is not a name of lower case letters, digits and underscores")
+
+
 @dataclass(frozen=True, slots=True)
 class Index:
     """An index over dotted paths, in this order; a missing field counts as null, also for uniqueness.
@@ -68,6 +74,11 @@ class Index:
     fields: tuple[str, ...]
     unique: bool = False
 
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        if not self.fields or not all(part for field in self.fields for part in field.split(".")):
+            raise ValueError(f"index {self.name} needs fields, and no path with an empty part")
+
 
 @dataclass(frozen=True, slots=True)
 class Collection:
@@ -75,6 +86,9 @@ class Collection:
 
     name: str
     indexes: tuple[Index, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,9 +134,9 @@ class DocumentStore(Protocol):
     async def insert(self, collection: Collection, document: Document) -> None:
         """Add a document.
 
-        Kept bit for bit: null, booleans, integers of 64 bits (signed or unsigned), finite floats, strings without
-        lone surrogates, arrays, and objects in their key order, whose keys may be anything but hold no NUL;
-        64 levels deep, 8 MiB in all. Anything else raises InvalidDocument.
+        `_id` comes first. Kept bit for bit: null, booleans, integers of 64 bits (signed or unsigned), finite floats,
+        strings without lone surrogates, arrays, and objects in their key order, whose keys may be anything but hold
+        no NUL; 64 levels deep, 8 MiB in all. Anything else raises InvalidDocument.
         Raises DuplicateKey if its `_id` or its key in a unique index is taken.
         """
         ...

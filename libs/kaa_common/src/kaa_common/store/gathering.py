@@ -1,0 +1,106 @@
+"""A thread that gathers: whatever was submitted while it was busy is its next batch.
+
+The SQLite adapter has one for writes (a batch is a commit) and a few for reads. Work is a function of what the thread
+works on, which is opened, used and closed in the thread. The event loop only ever puts work into a queue and awaits a
+future, which is resolved on the loop after the whole batch is done.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, Generic, TypeVar
+
+from kaa_common.store.port import StoreUnavailable
+
+Subject = TypeVar("Subject")
+Answer = TypeVar("Answer")
+
+# Any: every piece of work has its own type of answer, which `submit` gives back to its caller.
+Work = Callable[[Subject], Any]
+# The answers in the order of the work; an exception among them is raised to its caller alone.
+Process = Callable[[Sequence[Work[Subject]]], Sequence[Any]]
+
+
+class GatheringThread(Generic[Subject]):
+    """Runs the opened process on batches; at most `capacity` pieces of work wait, the callers of more are held back."""
+
+    def __init__(
+        self, name: str, process: Callable[[], AbstractContextManager[Process[Subject]]], *, capacity: int, batch: int
+    ) -> None:
+        self._name = name
+        self._open_process = process
+        self._batch = batch
+        self._slots = asyncio.Semaphore(capacity)
+        self._inbox: SimpleQueue[tuple[Work[Subject], asyncio.Future[Any]] | None] = SimpleQueue()
+        self._is_open = False
+
+    async def start(self) -> None:
+        """Start the thread; return when its process is open, raise what opening it raised."""
+        self._loop = asyncio.get_running_loop()
+        self._opened: asyncio.Future[None] = self._loop.create_future()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        # A daemon: should the loop crash, the process can end; a batch is committed whole or not at all.
+        Thread(target=self._run, name=self._name, daemon=True).start()
+        await self._opened
+        self._is_open = True
+
+    async def stop(self) -> None:
+        """Finish what was submitted, then end the thread."""
+        self._is_open = False
+        self._inbox.put(None)
+        await self._ended
+
+    async def submit(self, work: Callable[[Subject], Answer]) -> Answer:
+        """Wait for a free place, then for the answer. Work whose caller gave up before its turn is never done."""
+        async with self._slots:
+            if not self._is_open:
+                raise StoreUnavailable("the store is closed")
+            future: asyncio.Future[Answer] = self._loop.create_future()
+            self._inbox.put((work, future))
+            return await future
+
+    def _run(self) -> None:
+        try:
+            with self._open_process() as process:
+                self._loop.call_soon_threadsafe(_resolve, [self._opened], [None])
+                while batch := self._next_batch():
+                    outcomes = _outcomes(process, [work for work, _ in batch])
+                    self._loop.call_soon_threadsafe(_resolve, [future for _, future in batch], outcomes)
+        except Exception as exc:
+            self._loop.call_soon_threadsafe(_resolve, [self._opened], [exc])
+        finally:
+            self._loop.call_soon_threadsafe(_resolve, [self._ended], [None])
+
+    def _next_batch(self) -> list[tuple[Work[Subject], asyncio.Future[Any]]]:
+        """Wait for work, then take all there is; an empty batch means that the thread shall end."""
+        batch: list[tuple[Work[Subject], asyncio.Future[Any]]] = []
+        while len(batch) < self._batch:
+            try:
+                item = self._inbox.get(block=not batch)
+            except Empty:
+                break
+            if item is None:
+                self._inbox.put(None)  # found again by the next call, when this batch is done
+                break
+            if not item[1].cancelled():
+                batch.append(item)
+        return batch
+
+
+def _outcomes(process: Process[Subject], batch: Sequence[Work[Subject]]) -> Sequence[Any]:
+    try:
+        return process(batch)
+    except Exception as exc:
+        return [exc] * len(batch)
+
+
+def _resolve(futures: Sequence[asyncio.Future[Any]], outcomes: Sequence[Any]) -> None:
+    for future, outcome in zip(futures, outcomes, strict=True):
+        if future.done():
+            continue  # its caller gave up
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)

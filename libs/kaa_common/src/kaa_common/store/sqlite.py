@@ -1,0 +1,160 @@
+"""The SQLite adapter: one file in WAL mode, `synchronous=FULL`, shared by any number of processes.
+
+One thread writes: what was submitted while a commit was on its way to the disk becomes the next transaction, and a
+caller is answered after the COMMIT that holds its write. Three threads read, each on its own connection, so that a page
+never waits for a commit and a lookup never waits for a scan. The event loop itself touches no file.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from kaa_common.store.gathering import GatheringThread, Process
+from kaa_common.store.index_keys import check_range, position_of
+from kaa_common.store.port import (
+    DEFAULT_DEADLINE,
+    Collection,
+    Document,
+    Index,
+    Query,
+    Scalar,
+    StoreUnavailable,
+)
+from kaa_common.store.sqlite_file import encode_document, open_connection
+from kaa_common.store.sqlite_reader import Reader
+from kaa_common.store.sqlite_writer import Writer
+
+Subject = TypeVar("Subject")
+Answer = TypeVar("Answer")
+
+CAPACITY: Final = 1024  # waiting calls for each thread: a tenth of a second of work for a busy one
+WRITES_PER_COMMIT: Final = 256  # a longer transaction gains nothing more and keeps its callers waiting
+READS_PER_TURN: Final = 64
+ENSURE_DEADLINE: Final = 60.0  # a new index over a large collection is built in one transaction
+
+
+class SqliteStore:
+    """A `DocumentStore` in a file."""
+
+    def __init__(self, path: Path, *, deadline: float = DEFAULT_DEADLINE) -> None:
+        self._path = path
+        self._deadline = deadline
+        self._exit_stack = AsyncExitStack()
+        self._writer = GatheringThread("sqlite-write", self._open_writer, capacity=CAPACITY, batch=WRITES_PER_COMMIT)
+        self._lookups = GatheringThread("sqlite-get", self._open_reader, capacity=CAPACITY, batch=READS_PER_TURN)
+        self._pages = GatheringThread("sqlite-page", self._open_reader, capacity=CAPACITY, batch=1)
+        self._scans = GatheringThread("sqlite-scan", self._open_reader, capacity=CAPACITY, batch=1)
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            await self._writer.start()  # first, because it makes the file
+            stack.push_async_callback(self._writer.stop)
+            for reader in (self._lookups, self._pages, self._scans):
+                await reader.start()
+                stack.push_async_callback(reader.stop)
+            self._exit_stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._exit_stack.aclose()
+
+    async def ensure(self, collections: Sequence[Collection]) -> None:
+        """See `DocumentStore.ensure`."""
+        await self._submit(self._writer, lambda writer: writer.ensure(collections), ENSURE_DEADLINE)
+
+    async def ping(self) -> None:
+        """See `DocumentStore.ping`."""
+        await self._submit(self._lookups, Reader.ping)
+
+    async def get(self, collection: Collection, ids: Sequence[str]) -> dict[str, Document]:
+        """See `DocumentStore.get`."""
+        return await self._submit(self._lookups, lambda reader: reader.get(collection.name, ids))
+
+    async def insert(self, collection: Collection, document: Document) -> None:
+        """See `DocumentStore.insert`."""
+        stored = encode_document(document)
+        await self._submit(self._writer, lambda writer: writer.insert(collection.name, stored))
+
+    async def replace(self, collection: Collection, document: Document, expected_revision: int) -> bool:
+        """See `DocumentStore.replace`."""
+        stored = encode_document(document)
+        return await self._submit(
+            self._writer, lambda writer: writer.replace(collection.name, stored, expected_revision)
+        )
+
+    async def delete(self, collection: Collection, document_id: str, expected_revision: int | None) -> bool:
+        """See `DocumentStore.delete`."""
+        return await self._submit(
+            self._writer, lambda writer: writer.delete(collection.name, document_id, expected_revision)
+        )
+
+    async def page(
+        self,
+        collection: Collection,
+        index: Index,
+        *,
+        equals: Sequence[Scalar] = (),
+        after: Document | None = None,
+        offset: int = 0,
+        limit: int,
+        descending: bool = False,
+    ) -> list[Document]:
+        """See `DocumentStore.page`."""
+        check_range(index, equals, offset, limit)
+        behind = position_of(index, after, len(equals))
+        return await self._submit(
+            self._pages, lambda reader: reader.page(collection.name, index, equals, behind, offset, limit, descending)
+        )
+
+    async def query(
+        self,
+        collection: Collection,
+        query: Query,
+        *,
+        index: Index | None = None,
+        equals: Sequence[Scalar] = (),
+        after: str | None = None,
+        offset: int = 0,
+        limit: int,
+    ) -> list[Document]:
+        """See `DocumentStore.query`."""
+        check_range(index, equals, offset, limit)
+        return await self._submit(
+            self._scans, lambda reader: reader.query(collection.name, query, index, equals, after or "", offset, limit)
+        )
+
+    async def count(
+        self,
+        collection: Collection,
+        *,
+        index: Index | None = None,
+        equals: Sequence[Scalar] = (),
+        query: Query | None = None,
+    ) -> int:
+        """See `DocumentStore.count`."""
+        check_range(index, equals)
+        return await self._submit(self._scans, lambda reader: reader.count(collection.name, index, equals, query))
+
+    async def _submit(
+        self, thread: GatheringThread[Subject], work: Callable[[Subject], Answer], deadline: float | None = None
+    ) -> Answer:
+        try:
+            async with asyncio.timeout(deadline or self._deadline):
+                return await thread.submit(work)
+        except TimeoutError as exc:
+            raise StoreUnavailable(f"SQLite did not answer within {deadline or self._deadline} s") from exc
+
+    @contextmanager
+    def _open_writer(self) -> Iterator[Process[Writer]]:
+        with open_connection(self._path, self._deadline) as connection:
+            yield Writer(connection).process
+
+    @contextmanager
+    def _open_reader(self) -> Iterator[Process[Reader]]:
+        with open_connection(self._path, self._deadline) as connection:
+            yield Reader(connection, self._deadline).process

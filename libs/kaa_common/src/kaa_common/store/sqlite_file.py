@@ -1,0 +1,82 @@
+"""How documents lie in an SQLite file; what the writing and the reading side have in common.
+
+"<collection>"          id, revision, body       the documents as JSON text
+"<collection>.<index>"  key, id                  the keys of `index_keys`, one row for each key of each document
+"_indexes"              collection, name, ...    the catalogue
+"""
+# ruff: noqa: S608 - the names put into statements were checked by Collection and Index, and are quoted
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Final
+
+from kaa_common.store.documents import encode_json
+from kaa_common.store.port import PRIMARY_KEY, Document, StoreUnavailable
+
+_PAUSE_FOR_LOCK: Final = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredDocument:
+    """A document as its row has it."""
+
+    id: str
+    revision: int
+    body: str
+
+
+def encode_document(document: Document) -> StoredDocument:
+    """Return the row of a document; raise InvalidDocument if it could not be kept exactly."""
+    body = encode_json(document).decode()
+    return StoredDocument(id=document[PRIMARY_KEY], revision=document["revision"], body=body)
+
+
+@contextmanager
+def open_connection(path: Path, deadline: float) -> Iterator[sqlite3.Connection]:
+    """Open the file, made on first use and readable by its owner alone."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        connection = sqlite3.connect(path, timeout=deadline, isolation_level=None)
+    except (OSError, sqlite3.Error) as exc:
+        raise StoreUnavailable(f"{path} cannot be opened: {exc}") from exc
+    with closing(connection):
+        try:
+            _prepare(connection, deadline)
+        except sqlite3.Error as exc:
+            raise StoreUnavailable(f"{path} cannot be used: {exc}") from exc
+        yield connection
+
+
+def _prepare(connection: sqlite3.Connection, deadline: float) -> None:
+    limit = monotonic() + deadline
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError:  # several replicas start at once: this statement alone does not wait its turn
+            if monotonic() > limit:
+                raise
+            sleep(_PAUSE_FOR_LOCK)
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(
+        'CREATE TABLE IF NOT EXISTS "_indexes" (collection TEXT NOT NULL, name TEXT NOT NULL, fields TEXT NOT NULL, '
+        "is_unique INTEGER NOT NULL, PRIMARY KEY (collection, name)) WITHOUT ROWID"
+    )
+
+
+def table_of(collection: str, index: str | None = None) -> str:
+    """Return the quoted name of the table of a collection or of one of its indexes."""
+    return f'"{collection}"' if index is None else f'"{collection}.{index}"'
+
+
+def stored_document(connection: sqlite3.Connection, collection: str, document_id: str) -> StoredDocument | None:
+    """Return the row of a document."""
+    statement = f"SELECT revision, body FROM {table_of(collection)} WHERE id = ?"
+    row = connection.execute(statement, (document_id,)).fetchone()
+    return None if row is None else StoredDocument(id=document_id, revision=row[0], body=row[1])

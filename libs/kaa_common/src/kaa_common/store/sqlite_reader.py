@@ -1,0 +1,127 @@
+"""The reading side of an SQLite file: lookups, pages, scans.
+
+A batch reads one snapshot, taken after everything was acknowledged that its callers could know of. SQLite looks at the
+clock while it works, so that a scan ends with its deadline and not when the collection does.
+"""
+# ruff: noqa: S608 - the names put into statements were checked by Collection and Index, and are quoted
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from itertools import islice
+from time import monotonic
+from typing import Any, Final
+
+import orjson
+
+from kaa_common.store.gathering import Work
+from kaa_common.store.index_keys import END, Position, encode_values
+from kaa_common.store.port import Document, Index, Query, Scalar, StoreUnavailable
+from kaa_common.store.sqlite_file import stored_document, table_of
+
+_STEPS_BETWEEN_CLOCK_READINGS: Final = 10_000  # steps of SQLite's virtual machine: well below a millisecond
+
+
+class Reader:
+    """Reads through one connection, in one thread."""
+
+    def __init__(self, connection: sqlite3.Connection, deadline: float) -> None:
+        self._connection = connection
+        self._deadline = deadline
+
+    def process(self, batch: Sequence[Work["Reader"]]) -> list[Any]:
+        """Do all of it on one snapshot, within the deadline."""
+        limit = monotonic() + self._deadline
+        self._connection.set_progress_handler(lambda: monotonic() > limit, _STEPS_BETWEEN_CLOCK_READINGS)
+        try:
+            self._connection.execute("BEGIN")
+            return [work(self) for work in batch]
+        except sqlite3.Error as exc:
+            raise StoreUnavailable(f"SQLite: {exc}") from exc
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    def ping(self) -> None:
+        self._connection.execute('SELECT 1 FROM "_indexes" LIMIT 1').fetchone()
+
+    def get(self, collection: str, ids: Sequence[str]) -> dict[str, Document]:
+        found = {}
+        for document_id in ids:
+            stored = stored_document(self._connection, collection, document_id)
+            if stored is not None:
+                found[document_id] = orjson.loads(stored.body)
+        return found
+
+    def page(
+        self,
+        collection: str,
+        index: Index,
+        equals: Sequence[Scalar],
+        after: Position | None,
+        offset: int,
+        limit: int,
+        descending: bool,
+    ) -> list[Document]:
+        prefix = encode_values(equals)
+        # The position behind which the page starts takes the place of that end of the range, so that SQLite seeks it.
+        low, high = "key >= :low", "key < :high"
+        parameters = {"low": prefix, "high": prefix + END, "limit": limit, "offset": offset}
+        if after is not None:
+            parameters |= {"key": prefix + encode_values(after.values), "id": after.id}
+            if descending:
+                high = "(key, i.id) < (:key, :id)"
+            else:
+                low = "(key, i.id) > (:key, :id)"
+        keys, documents = table_of(collection, index.name), table_of(collection)
+        direction = "DESC" if descending else "ASC"
+        rows = self._connection.execute(
+            f"SELECT body FROM {keys} AS i CROSS JOIN {documents} AS d ON d.id = i.id "
+            f"WHERE {low} AND {high} ORDER BY key {direction}, i.id {direction} LIMIT :limit OFFSET :offset",
+            parameters,
+        )
+        return [orjson.loads(body) for (body,) in rows]
+
+    def query(
+        self,
+        collection: str,
+        query: Query,
+        index: Index | None,
+        equals: Sequence[Scalar],
+        after: str,
+        offset: int,
+        limit: int,
+    ) -> list[Document]:
+        with closing(self._scan(collection, index, equals, after)) as bodies:
+            documents = (orjson.loads(body) for (body,) in bodies)
+            return list(islice(filter(query.matches, documents), offset, offset + limit))
+
+    def count(self, collection: str, index: Index | None, equals: Sequence[Scalar], query: Query | None) -> int:
+        if query is not None:
+            with closing(self._scan(collection, index, equals, "")) as bodies:
+                return sum(query.matches(orjson.loads(body)) for (body,) in bodies)
+        if index is None:
+            cursor = self._connection.execute(f"SELECT count(*) FROM {table_of(collection)}")
+        else:
+            prefix, what = encode_values(equals), "*" if len(equals) == len(index.fields) else "DISTINCT id"
+            statement = f"SELECT count({what}) FROM {table_of(collection, index.name)} WHERE key >= ? AND key < ?"
+            cursor = self._connection.execute(statement, (prefix, prefix + END))
+        return int(cursor.fetchone()[0])
+
+    def _scan(self, collection: str, index: Index | None, equals: Sequence[Scalar], after: str) -> sqlite3.Cursor:
+        """Return the bodies in the order of their ids."""
+        documents = table_of(collection)
+        if index is None:
+            return self._connection.execute(f"SELECT body FROM {documents} WHERE id > ? ORDER BY id", (after,))
+        keys, prefix = table_of(collection, index.name), encode_values(equals)
+        if len(equals) == len(index.fields):  # the rows of one key are in the order of their ids already
+            return self._connection.execute(
+                f"SELECT body FROM {keys} AS i CROSS JOIN {documents} AS d ON d.id = i.id "
+                "WHERE key = ? AND i.id > ? ORDER BY i.id",
+                (prefix, after),
+            )
+        return self._connection.execute(
+            f"SELECT body FROM {documents} WHERE id > ? AND id IN (SELECT id FROM {keys} WHERE key >= ? AND key < ?) "
+            "ORDER BY id",
+            (after, prefix, prefix + END),
+        )

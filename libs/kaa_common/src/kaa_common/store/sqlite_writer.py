@@ -1,0 +1,158 @@
+"""The writing side of an SQLite file: transactions, the catalogue of indexes, and the statements that change documents.
+
+A writer maintains the indexes of the catalogue, not those its own process declared: replicas of different versions may
+share a file during an upgrade. Transactions take the write lock at their beginning, so a write can check first and then
+change without failing half way, and one refused write leaves the others of its batch alone.
+"""
+# ruff: noqa: S608 - the names put into statements were checked by Collection and Index, and are quoted
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from kaa_common.store.gathering import Work
+from kaa_common.store.index_keys import keys_of
+from kaa_common.store.port import PRIMARY_KEY, Collection, DuplicateKey, Index, StoreError, StoreUnavailable
+from kaa_common.store.sqlite_file import StoredDocument, stored_document, table_of
+
+KeyChange = tuple[Index, set[bytes], set[bytes]]  # an index, the keys to remove, the keys to add
+
+
+class Writer:
+    """Writes through one connection, in one thread."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._indexes: dict[str, list[Index]] = {}
+        self._schema_version = -1
+
+    def process(self, batch: Sequence[Work["Writer"]]) -> list[Any]:  # Any: each work's own answer, or its StoreError
+        """Do all of it in one durable commit; a StoreError is the outcome of its work alone."""
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._read_catalogue()
+            outcomes = [self._outcome_of(work) for work in batch]
+            self._connection.execute("COMMIT")
+        except BaseException as exc:
+            self._schema_version = -1  # the catalogue may have been read from what is now rolled back
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            if isinstance(exc, sqlite3.Error):
+                raise StoreUnavailable(f"SQLite: {exc}") from exc
+            raise
+        return outcomes
+
+    def _outcome_of(self, work: Work["Writer"]) -> Any:
+        try:
+            return work(self)
+        except StoreError as exc:
+            return exc
+
+    def _read_catalogue(self) -> None:
+        (version,) = self._connection.execute("PRAGMA schema_version").fetchone()
+        if version == self._schema_version:
+            return
+        indexes: dict[str, list[Index]] = defaultdict(list)
+        for collection, name, fields, is_unique in self._connection.execute('SELECT * FROM "_indexes"'):
+            indexes[collection].append(Index(name, tuple(orjson.loads(fields)), bool(is_unique)))
+        self._indexes, self._schema_version = indexes, version
+
+    def ensure(self, collections: Sequence[Collection]) -> None:
+        self._connection.execute("SAVEPOINT ensure")
+        try:
+            for collection in collections:
+                self._connection.execute(
+                    f"CREATE TABLE IF NOT EXISTS {table_of(collection.name)} "
+                    "(id TEXT PRIMARY KEY NOT NULL, revision INTEGER NOT NULL, body TEXT NOT NULL)"
+                )
+                for index in collection.indexes:
+                    self._ensure_index(collection, index)
+        except BaseException:
+            self._connection.execute("ROLLBACK TO ensure")
+            raise
+        finally:
+            self._connection.execute("RELEASE ensure")
+            self._read_catalogue()
+
+    def _ensure_index(self, collection: Collection, index: Index) -> None:
+        existing = {index.name: index for index in self._indexes.get(collection.name, [])}
+        if index.name in existing:
+            if existing[index.name] != index:
+                raise StoreError(f"index {index.name} of {collection.name} exists with another definition")
+            return
+        table, key_columns = table_of(collection.name, index.name), "key" if index.unique else "key, id"
+        self._connection.execute(
+            f"CREATE TABLE {table} (key BLOB NOT NULL, id TEXT NOT NULL, PRIMARY KEY ({key_columns})) WITHOUT ROWID"
+        )
+        self._connection.execute(
+            'INSERT INTO "_indexes" VALUES (?, ?, ?, ?)',
+            (collection.name, index.name, orjson.dumps(index.fields).decode(), index.unique),
+        )
+        for document_id, body in self._connection.execute(f"SELECT id, body FROM {table_of(collection.name)}"):
+            for key in keys_of(index.fields, orjson.loads(body)):
+                self._check_free(collection.name, index, key)
+                self._connection.execute(f"INSERT INTO {table} VALUES (?, ?)", (key, document_id))
+
+    def insert(self, collection: str, document: StoredDocument) -> None:
+        if stored_document(self._connection, collection, document.id) is not None:
+            raise DuplicateKey(collection, PRIMARY_KEY)
+        changes = self._key_changes(collection, None, document)
+        self._connection.execute(
+            f"INSERT INTO {table_of(collection)} VALUES (?, ?, ?)", (document.id, document.revision, document.body)
+        )
+        self._change_keys(collection, document.id, changes)
+
+    def replace(self, collection: str, document: StoredDocument, expected_revision: int) -> bool:
+        stored = stored_document(self._connection, collection, document.id)
+        if stored is None or stored.revision != expected_revision:
+            return False
+        changes = self._key_changes(collection, stored, document)
+        self._connection.execute(
+            f"UPDATE {table_of(collection)} SET revision = ?, body = ? WHERE id = ?",
+            (document.revision, document.body, document.id),
+        )
+        self._change_keys(collection, document.id, changes)
+        return True
+
+    def delete(self, collection: str, document_id: str, expected_revision: int | None) -> bool:
+        stored = stored_document(self._connection, collection, document_id)
+        if stored is None or expected_revision not in (None, stored.revision):
+            return False
+        changes = self._key_changes(collection, stored, None)
+        self._connection.execute(f"DELETE FROM {table_of(collection)} WHERE id = ?", (document_id,))
+        self._change_keys(collection, document_id, changes)
+        return True
+
+    def _key_changes(
+        self, collection: str, before: StoredDocument | None, after: StoredDocument | None
+    ) -> list[KeyChange]:
+        """Return the keys to remove from and to add to each index; raise DuplicateKey if one of those is taken."""
+        indexes = self._indexes.get(collection)
+        if not indexes:
+            return []
+        old = None if before is None else orjson.loads(before.body)
+        new = None if after is None else orjson.loads(after.body)
+        changes = []
+        for index in indexes:
+            old_keys = set() if old is None else keys_of(index.fields, old)
+            new_keys = set() if new is None else keys_of(index.fields, new)
+            for key in new_keys - old_keys:
+                self._check_free(collection, index, key)
+            changes.append((index, old_keys - new_keys, new_keys - old_keys))
+        return changes
+
+    def _check_free(self, collection: str, index: Index, key: bytes) -> None:
+        statement = f"SELECT 1 FROM {table_of(collection, index.name)} WHERE key = ?"
+        if index.unique and self._connection.execute(statement, (key,)).fetchone():
+            raise DuplicateKey(collection, index.name)
+
+    def _change_keys(self, collection: str, document_id: str, changes: list[KeyChange]) -> None:
+        for index, removed, added in changes:
+            table = table_of(collection, index.name)
+            for key in removed:
+                self._connection.execute(f"DELETE FROM {table} WHERE key = ? AND id = ?", (key, document_id))
+            for key in added:
+                self._connection.execute(f"INSERT INTO {table} VALUES (?, ?)", (key, document_id))
