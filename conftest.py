@@ -1,0 +1,46 @@
+"""What the tests of every package share: real servers on free ports."""
+
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from kaa_common.bus import NatsBus, connect
+from kaa_common.rpc import Rpc
+from support.nats_server import NatsServer
+
+
+@pytest.fixture(scope="session")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """A nats-server that all tests use; whoever stops or restarts one uses `own_nats_server`."""
+    server = NatsServer(tmp_path_factory.mktemp("nats"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_nats_server(tmp_path: Path) -> Iterator[NatsServer]:
+    """A running nats-server of the test alone."""
+    directory = tmp_path / "nats"
+    directory.mkdir()
+    server = NatsServer(directory)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def bus(nats_server: NatsServer) -> AsyncIterator[NatsBus]:
+    """A connection to the shared nats-server."""
+    async with connect(nats_server.url, "test") as connection:
+        yield connection
+
+
+@pytest.fixture
+async def rpc(bus: NatsBus) -> Rpc:
+    """Typed messages over `bus`, as a replica of its own."""
+    started = Rpc(bus, f"test-{secrets.token_hex(4)}")
+    await started.start()
+    return started
