@@ -1,0 +1,139 @@
+"""The services behind the edge, as small as can be, over a real bus; each test says what they answer."""
+
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from kaa_common import jsontext
+from kaa_common.app_versions import AppVersions
+from kaa_common.bus import NatsBus, connect
+from kaa_common.messages.acp import GET_APP_VERSION_CONFIG, AppVersionConfigRequest, AppVersionConfigResponse
+from kaa_common.messages.ecap import (
+    VALIDATE_TOKEN,
+    EndpointTokenValidationRequest,
+    EndpointTokenValidationResponse,
+)
+from kaa_common.messages.esp import CLIENT_DATA, ClientData, ExtensionData
+from kaa_common.rpc import Reply, Rpc, answer_header
+from kpc.edge import Edge, EdgeLimits
+from kpc.tokens import Tokens
+from support.nats_server import NatsServer
+
+APP, APP_VERSION = "app", "app-v1"
+ENDPOINT, TOKEN, TOKEN_ID = "endpoint-1", "t0ken", "token-id-1"
+
+
+@dataclass
+class Backend:
+    """What the services behind the edge say, and what they were asked."""
+
+    rpc: Rpc
+    suffix: str
+    """Makes the instance names of this test its own: the nats-server is shared."""
+    config: dict[str, object] = field(default_factory=dict)
+    token_status: int = 200
+    token_reason: str | None = None
+    answer: tuple[int, bytes | None, str | None] = (200, b"{}", None)
+    lookups: int = 0
+    validations: int = 0
+    received: list[ClientData] = field(default_factory=list)
+
+    @property
+    def tekton(self) -> str:
+        return f"tekton-{self.suffix}"
+
+    @property
+    def cm(self) -> str:
+        return f"cm-{self.suffix}"
+
+    @property
+    def extension(self) -> str:
+        return f"epmx-{self.suffix}"
+
+    def path(self, rest: str) -> str:
+        return f"kp1/{APP_VERSION}/{self.extension}/{rest}"
+
+    async def serve(self) -> None:
+        await self.rpc.serve(GET_APP_VERSION_CONFIG, self.tekton, self._app_version)
+        await self.rpc.serve(VALIDATE_TOKEN, self.cm, self._validate)
+
+    async def serve_extension(self) -> None:
+        await self.rpc.serve(CLIENT_DATA, self.extension, self._extension)
+
+    async def _app_version(self, request: AppVersionConfigRequest) -> Reply[AppVersionConfigResponse]:
+        self.lookups += 1
+        known = request.app_version_name == APP_VERSION
+        return Reply(
+            AppVersionConfigResponse(
+                **answer_header(request),
+                app_version_name=request.app_version_name,
+                tenant_id="default" if known else None,
+                app_name=APP if known else None,
+                config=jsontext.dump(self.config) if known else None,
+                status_code=200 if known else 404,
+            )
+        )
+
+    async def _validate(self, request: EndpointTokenValidationRequest) -> Reply[EndpointTokenValidationResponse]:
+        self.validations += 1
+        status_code = self.token_status if (request.app_name, request.token) == (APP, TOKEN) else 404
+        return Reply(
+            EndpointTokenValidationResponse(
+                **answer_header(request),
+                token_id=TOKEN_ID if status_code == 200 else None,
+                endpoint_id=ENDPOINT if status_code == 200 else None,
+                status_code=status_code,
+                reason_phrase=self.token_reason,
+            )
+        )
+
+    async def _extension(self, request: ClientData) -> Reply[ExtensionData]:
+        self.received.append(request)
+        status_code, payload, reason_phrase = self.answer
+        return Reply(
+            ExtensionData(
+                **answer_header(request),
+                app_version_name=request.app_version_name,
+                extension_instance_name=self.extension,
+                endpoint_id=request.endpoint_id,
+                resource_path=request.resource_path,
+                request_id=request.request_id,
+                payload=payload,
+                status_code=status_code,
+                reason_phrase=reason_phrase,
+            )
+        )
+
+
+@pytest.fixture
+async def backend(nats_server: NatsServer) -> AsyncIterator[Backend]:
+    """Application version and token are known; the extension is not served until the test says so."""
+    suffix = secrets.token_hex(4)
+    async with connect(nats_server.url, "backend") as connection:
+        rpc = Rpc(connection, f"backend-{suffix}")
+        await rpc.start()
+        started = Backend(rpc, suffix)
+        await started.serve()
+        yield started
+
+
+@pytest.fixture
+async def edge_rpc(bus: NatsBus, backend: Backend) -> Rpc:
+    started = Rpc(bus, f"kpc-{backend.suffix}")
+    await started.start()
+    return started
+
+
+@pytest.fixture
+def tokens(edge_rpc: Rpc, backend: Backend) -> Tokens:
+    return Tokens(edge_rpc, backend.cm)
+
+
+@pytest.fixture
+async def edge(edge_rpc: Rpc, backend: Backend, tokens: Tokens) -> Edge:
+    app_versions = AppVersions(edge_rpc, backend.tekton, f"kpc-{backend.suffix}")
+    await app_versions.start()
+    limits = EdgeLimits(max_payload=1000, request_timeout=2.0)
+    return Edge(edge_rpc, app_versions, tokens, {backend.extension: True, "other": True}, limits)
