@@ -6,13 +6,14 @@ import pytest
 
 from kaa_common.avro import decode
 from kaa_common.bus import Handler
-from kaa_common.errors import Unavailable
+from kaa_common.errors import PayloadTooLarge, Unavailable
 from kaa_common.messages.scmp import ServiceSpecificConfigurationUpdateEvent
 from kaa_common.outbox import MAX_UNSETTLED, PENDING, Entry, Outbox, entry, open_outbox
 from kaa_common.store import Collection, Document, DocumentStore
 from kaa_common.store.sqlite import SqliteStore
 
 THINGS = Collection("things", (PENDING,))
+TOO_LARGE = "kaa.v1.too-large"
 
 
 class RecordingBus:
@@ -32,6 +33,8 @@ class RecordingBus:
         if not self.connected:
             raise Unavailable("down")
         assert headers is not None
+        if subject == TOO_LARGE:
+            raise PayloadTooLarge("too large")
         self.published.append(headers["Nats-Msg-Id"])
         self.data.append(data)
 
@@ -237,6 +240,19 @@ async def test_what_was_sent_and_not_confirmed_before_a_loss_is_sent_again(
     assert "outbox" in await read(store)
     await outbox.publish(await read(store))
     assert bus.published == ["a:1:changed", "a:1:changed"]
+
+
+async def test_an_event_that_no_bus_takes_does_not_hold_up_the_next(
+    store: DocumentStore, bus: RecordingBus, outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    impossible = {**changed(1), "subject": TOO_LARGE}
+    document = outbox.append({"_id": "a", "revision": 1}, impossible, changed(2))
+    await store.insert(THINGS, document)
+    await outbox.publish(document)
+    await outbox.settle()
+    assert bus.published == ["a:2:changed"]
+    assert await read(store) == {"_id": "a", "revision": 1}
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
 async def test_writers_wait_when_too_much_is_unsettled(store: DocumentStore, bus: RecordingBus, outbox: Outbox) -> None:

@@ -22,7 +22,7 @@ from cachetools import LRUCache
 from kaa_common.avro import encode
 from kaa_common.bus import Bus
 from kaa_common.clock import now_ms
-from kaa_common.errors import Unavailable
+from kaa_common.errors import PayloadTooLarge, Unavailable
 from kaa_common.store import Collection, Document, DocumentStore, Index
 
 logger = logging.getLogger(__name__)
@@ -168,6 +168,8 @@ class Outbox:
         self._sent[key] = False
         try:
             await self._bus.publish(waiting["subject"], b64decode(waiting["data"]), headers=waiting["headers"])
+        except PayloadTooLarge as exc:
+            logger.error("gave up an event on %s, for the sake of those behind it: %s", waiting["subject"], exc)
         except BaseException:
             # Whoever found the event in `_sent` meanwhile has relied on it.
             self._distrust()
