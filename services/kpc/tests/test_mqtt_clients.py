@@ -1,0 +1,229 @@
+"""Real clients against the server, which runs in a thread on the event loop of production, and on the standard one."""
+
+import asyncio
+import queue
+import threading
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Iterator
+
+import gmqtt
+import paho.mqtt.client as paho
+import pytest
+import uvloop
+from gmqtt.mqtt.constants import MQTTv311
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from kpc.mqtt.errors import ConnectReturnCode
+from kpc.mqtt.events import Disconnected
+from kpc.mqtt.packets import Connect, Publish, Subscribe
+from kpc.mqtt_connection import Connection
+from kpc.mqtt_server import MqttServer
+
+PATIENCE = 10.0
+
+
+class EchoHandler:
+    """Answers on `<topic>/status` at the request's QoS; refuses whoever gives a wrong password."""
+
+    def __init__(self) -> None:
+        self.ended: queue.Queue[Disconnected] = queue.Queue()
+
+    async def connected(self, connection: Connection, connect: Connect) -> ConnectReturnCode:
+        if connect.password == b"wrong":
+            return ConnectReturnCode.BAD_USERNAME_OR_PASSWORD
+        return ConnectReturnCode.ACCEPTED
+
+    async def published(self, connection: Connection, publish: Publish) -> bool:
+        connection.publish(publish.topic + "/status", publish.payload, min(publish.qos, 1))
+        return True
+
+    async def subscribed(self, connection: Connection, subscribe: Subscribe) -> None:
+        connection.publish("subscribed", subscribe.subscriptions[0].topic_filter.encode())
+
+    async def disconnected(self, connection: Connection, disconnected: Disconnected) -> None:
+        self.ended.put(disconnected)
+
+
+class ServerThread:
+    """A server with an event loop of its own, since these clients block or have one too."""
+
+    def __init__(self, new_event_loop: Callable[[], AbstractEventLoop]) -> None:
+        self.handler = EchoHandler()
+        self.port = 0
+        self._ready = threading.Event()
+        self._stop = asyncio.Event()
+        self._new_event_loop = new_event_loop
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> "ServerThread":
+        self._thread.start()
+        assert self._ready.wait(PATIENCE)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive()
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=self._new_event_loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        async with MqttServer(self.handler, "127.0.0.1", 0) as server:
+            self.port = server.port
+            self._ready.set()
+            await self._stop.wait()
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def server(request: pytest.FixtureRequest) -> Iterator[ServerThread]:
+    with ServerThread(request.param) as thread:
+        yield thread
+
+
+class PahoDevice:
+    """A paho client whose messages wait in a queue."""
+
+    def __init__(self, client_id: str = "device", protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv311) -> None:
+        self.client = paho.Client(CallbackAPIVersion.VERSION2, client_id, protocol=protocol)
+        self.answers: queue.Queue[str] = queue.Queue()
+        self.messages: queue.Queue[tuple[str, bytes, int]] = queue.Queue()
+        self.client.on_connect = self._on_connect
+        self.client.on_message = self._on_message
+        self.client.on_subscribe = self._on_subscribe
+        self.client.on_unsubscribe = lambda *_: self.answers.put("unsubscribed")
+
+    def _on_connect(
+        self, client: paho.Client, userdata: object, flags: paho.ConnectFlags, reason: ReasonCode, _: Properties | None
+    ) -> None:
+        assert not flags.session_present
+        self.answers.put(str(reason))
+
+    def _on_message(self, client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
+        self.messages.put((message.topic, bytes(message.payload), message.qos))
+
+    def _on_subscribe(
+        self, client: paho.Client, userdata: object, packet_id: int, reasons: list[ReasonCode], _: Properties | None
+    ) -> None:
+        self.answers.put(", ".join(map(str, reasons)))
+
+    def connect(self, port: int) -> str:
+        self.client.connect("127.0.0.1", port, keepalive=60)
+        self.client.loop_start()
+        return self.answers.get(timeout=PATIENCE)
+
+    def close(self) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+@pytest.fixture
+def device() -> Iterator[PahoDevice]:
+    device = PahoDevice()
+    yield device
+    device.close()
+
+
+@pytest.mark.parametrize("qos", [0, 1, 2])
+def test_paho_gets_an_answer_without_subscribing(server: ServerThread, device: PahoDevice, qos: int) -> None:
+    assert device.connect(server.port) == "Success"
+    for number in range(5):
+        sent = device.client.publish(f"kp1/get/{number}", b"%d" % number, qos)
+        sent.wait_for_publish(PATIENCE)
+        assert sent.is_published()
+        assert device.messages.get(timeout=PATIENCE) == (f"kp1/get/{number}/status", b"%d" % number, min(qos, 1))
+
+
+def test_paho_says_goodbye(server: ServerThread, device: PahoDevice) -> None:
+    device.connect(server.port)
+    device.client.disconnect()
+    assert server.handler.ended.get(timeout=PATIENCE).reason == "clean"
+
+
+def test_paho_subscribes_and_unsubscribes(server: ServerThread, device: PahoDevice) -> None:
+    device.connect(server.port)
+    device.client.subscribe([("kp1/#", 2), ("topic_buffer", 0)])
+    assert device.answers.get(timeout=PATIENCE) == "Granted QoS 1, Granted QoS 0"
+    assert device.messages.get(timeout=PATIENCE) == ("subscribed", b"kp1/#", 0)
+    device.client.unsubscribe("never/subscribed")
+    assert device.answers.get(timeout=PATIENCE) == "unsubscribed"
+
+
+def test_paho_sends_a_message_of_half_a_mebibyte(server: ServerThread, device: PahoDevice) -> None:
+    device.connect(server.port)
+    device.client.publish("large", b"x" * 524_288, 1)
+    assert device.messages.get(timeout=PATIENCE) == ("large/status", b"x" * 524_288, 1)
+
+
+def test_paho_leaves_a_will_and_retains(server: ServerThread, device: PahoDevice) -> None:
+    device.client.will_set("gone", b"x", qos=2, retain=True)
+    assert device.connect(server.port) == "Success"
+    device.client.publish("a", b"x", retain=True)
+    assert device.messages.get(timeout=PATIENCE) == ("a/status", b"x", 0)
+
+
+def test_paho_of_version_3_1_is_served(server: ServerThread) -> None:
+    device = PahoDevice(protocol=MQTTProtocolVersion.MQTTv31)
+    try:
+        assert device.connect(server.port) == "Success"
+        device.client.publish("a", b"x", 1)
+        assert device.messages.get(timeout=PATIENCE) == ("a/status", b"x", 1)
+    finally:
+        device.close()
+
+
+def test_paho_without_a_client_id_is_served(server: ServerThread) -> None:
+    device = PahoDevice(client_id="")
+    try:
+        assert device.connect(server.port) == "Success"
+    finally:
+        device.close()
+
+
+def test_paho_of_version_5_is_told_that_its_version_is_not_spoken(server: ServerThread) -> None:
+    device = PahoDevice(protocol=MQTTProtocolVersion.MQTTv5)
+    try:
+        assert device.connect(server.port) == "Unsupported protocol version"
+    finally:
+        device.close()
+
+
+def test_paho_with_a_wrong_password_is_refused(server: ServerThread, device: PahoDevice) -> None:
+    device.client.username_pw_set("me", "wrong")
+    assert device.connect(server.port) == "Bad user name or password"
+
+
+def test_paho_notices_that_the_server_stops(server: ServerThread, device: PahoDevice) -> None:
+    noticed: queue.Queue[str] = queue.Queue()
+    device.client.on_disconnect = lambda client, userdata, flags, reason, properties: noticed.put(str(reason))
+    device.connect(server.port)
+    server.stop()
+    assert noticed.get(timeout=PATIENCE) == "Unspecified error"
+    assert server.handler.ended.get(timeout=PATIENCE).detail == "the server stops"
+
+
+@pytest.mark.parametrize("qos", [0, 1, 2])
+async def test_gmqtt_gets_an_answer_without_subscribing(server: ServerThread, qos: int) -> None:
+    messages: asyncio.Queue[tuple[str, bytes, int]] = asyncio.Queue()
+
+    async def on_message(client: object, topic: str, payload: bytes, qos: int, properties: object) -> int:
+        messages.put_nowait((topic, payload, qos))
+        return 0
+
+    client = gmqtt.Client("device")
+    client.on_message = on_message
+    async with asyncio.timeout(PATIENCE):
+        await client.connect("127.0.0.1", server.port, version=MQTTv311)
+        for number in range(5):
+            client.publish(f"kp1/get/{number}", b"%d" % number, qos=qos)
+        for number in range(5):
+            assert await messages.get() == (f"kp1/get/{number}/status", b"%d" % number, min(qos, 1))
+        await client.disconnect()
