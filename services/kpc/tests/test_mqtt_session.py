@@ -3,6 +3,8 @@
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kpc.mqtt.errors import ConnectReturnCode, InflightLimitError, LocalProtocolError
 from kpc.mqtt.events import Disconnected, DisconnectReason, Event
@@ -419,3 +421,22 @@ def test_every_state_can_be_reached_and_every_command_used() -> None:
     commands = {step for steps in TRANSITIONS.values() for step in steps if isinstance(step, Command)}
     assert targets == set(State) == set(TRANSITIONS)
     assert commands == set(Command)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 255)), min_size=1, max_size=5))
+def test_whatever_a_client_sends_its_session_goes_on_or_ends_with_a_reason(damage: list[tuple[int, int]]) -> None:
+    stream = bytearray(
+        CONNECT + publish(2, 7) + publish(1, 8) + b"\x82\x06\x00\x05\x00\x01#\x02" + PINGREQ + DISCONNECT
+    )
+    for position, byte in damage:
+        stream[position % len(stream)] = byte
+    session = new_session()
+    events = feed(session, bytes(stream))
+    if events and isinstance(events[0], Connect):
+        session.accept(1.0)
+        events += session.events(99)
+    session.receive_eof()
+    events += session.events(99)
+    assert [event for event in events if isinstance(event, Disconnected)] == events[-1:]
+    assert session.close_expected()
