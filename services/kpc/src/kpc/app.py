@@ -1,7 +1,7 @@
 """The communication service put together: devices over MQTT and HTTP on one side, extensions over NATS on the other."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from kaa_common.app_versions import AppVersions
 from kaa_common.errors import StartError
@@ -34,21 +34,22 @@ async def work(platform: Platform) -> AsyncIterator[None]:
         await device_mqtt.revoke(event)
 
     await rpc.listen(TOKEN_REVOKED, names.cm_instance, revoke)
-    try:
-        async with MqttServer(device_mqtt, settings.mqtt_host, settings.mqtt_port):
-            # Kaa's cloud has devices behind its ingress use /kpc/kp1/..., Kaa's service itself /kp1/...
-            platform.gateway.mount("kp1", DeviceHttp(edge, settings.max_payload))
-            platform.gateway.mount("kpc", DeviceHttp(edge, settings.max_payload, "/kpc/"))
-            try:
-                yield
-            finally:
-                platform.gateway.unmount("kpc")
-                platform.gateway.unmount("kp1")
-    except OSError as exc:
-        raise StartError(
-            f"cannot listen on {settings.mqtt_host}:{settings.mqtt_port}: {exc.strerror}; "
-            "choose another port with KPC_MQTT_PORT"
-        ) from exc
+    async with AsyncExitStack() as listening:
+        try:
+            await listening.enter_async_context(MqttServer(device_mqtt, settings.mqtt_host, settings.mqtt_port))
+        except OSError as exc:
+            where = f"{settings.mqtt_host}:{settings.mqtt_port}"
+            raise StartError(
+                f"cannot listen on {where}: {exc.strerror}; choose another port with KPC_MQTT_PORT"
+            ) from exc
+        # Kaa's cloud has devices behind its ingress use /kpc/kp1/..., Kaa's service itself /kp1/...
+        platform.gateway.mount("kp1", DeviceHttp(edge, settings.max_payload))
+        platform.gateway.mount("kpc", DeviceHttp(edge, settings.max_payload, "/kpc/"))
+        try:
+            yield
+        finally:
+            platform.gateway.unmount("kpc")
+            platform.gateway.unmount("kp1")
 
 
 SERVICE = Service("kpc", work)

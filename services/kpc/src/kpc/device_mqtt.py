@@ -21,7 +21,7 @@ from kpc.kp1 import ERROR, STATUS, error_payload, is_kp1
 from kpc.mqtt.errors import ConnectReturnCode
 from kpc.mqtt.events import Disconnected
 from kpc.mqtt.packets import Connect, Publish, Subscribe
-from kpc.mqtt_server import Connection
+from kpc.mqtt_connection import Connection
 from kpc.presence import Change, Presence, Session
 from kpc.tokens import Identity
 
