@@ -1,0 +1,26 @@
+"""The bus interface: what other services ask about application versions."""
+
+from kaa_common import jsontext
+from kaa_common.messages.acp import GET_APP_VERSION_CONFIG, AppVersionConfigRequest, AppVersionConfigResponse
+from kaa_common.rpc import Reply, Rpc, answer_header
+from tekton.applications import Applications
+
+
+async def serve(rpc: Rpc, instance: str, applications: Applications) -> None:
+    """Answer requests to the service instance."""
+
+    async def get_app_version_config(request: AppVersionConfigRequest) -> Reply[AppVersionConfigResponse]:
+        application, version = await applications.find_version(request.app_version_name)
+        configuration = version.configurations.get(request.service_instance_name)
+        return Reply(
+            AppVersionConfigResponse(
+                **answer_header(request),
+                app_version_name=version.name,
+                tenant_id=application.tenant_id,
+                app_name=application.name,
+                config=None if configuration is None else jsontext.dump(configuration),
+                status_code=200,
+            )
+        )
+
+    await rpc.serve(GET_APP_VERSION_CONFIG, instance, get_app_version_config)

@@ -1,0 +1,48 @@
+"""Applications as documents: one for each, its versions and their configurations inside, `_id` its name."""
+
+from typing import Any
+
+from kaa_common.outbox import PENDING
+from kaa_common.store import Collection, Document, Index
+from tekton.model import Application, ApplicationVersion
+
+BY_CREATION = Index("by_creation", ("tenantId", "createdDate"))
+APPLICATIONS = Collection("applications", (BY_CREATION, PENDING))
+
+_FIELDS = ("displayName", "description", "createdDate", "updatedDate")
+
+
+def to_document(application: Application) -> Document:
+    return {
+        "_id": application.name,
+        "revision": application.revision,
+        "tenantId": application.tenant_id,
+        **_described(application),
+        "versions": {
+            name: {**_described(version), "configurations": dict(version.configurations)}
+            for name, version in application.versions.items()
+        },
+    }
+
+
+def from_document(document: Document) -> Application:
+    return Application(
+        name=document["_id"],
+        revision=document["revision"],
+        tenant_id=document["tenantId"],
+        versions={
+            name: ApplicationVersion(name=name, configurations=version["configurations"], **_description(version))
+            for name, version in document["versions"].items()
+        },
+        **_description(document),
+    )
+
+
+def _described(item: Application | ApplicationVersion) -> dict[str, Any]:  # Any: JSON
+    values = (item.display_name, item.description, item.created_ms, item.updated_ms)
+    return dict(zip(_FIELDS, values, strict=True))
+
+
+def _description(document: Document) -> dict[str, Any]:  # Any: as above, for keyword arguments
+    names = ("display_name", "description", "created_ms", "updated_ms")
+    return {name: document[own] for name, own in zip(names, _FIELDS, strict=True)}
