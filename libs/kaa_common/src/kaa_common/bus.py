@@ -12,27 +12,29 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
-from nats.errors import SlowConsumerError
+from nats.errors import MaxPayloadError
 
-from kaa_common.errors import Unavailable
+from kaa_common import nats_client
+from kaa_common.errors import PayloadTooLarge, Unavailable
 
 logger = logging.getLogger(__name__)
 
-RECONNECT_WAIT = 0.25
-"""Seconds between two attempts to connect: short, as a restarted server is back within a second."""
-PING_INTERVAL = 5
-"""Seconds; two unanswered pings end a connection whose other side is gone without a word."""
 PENDING_MESSAGES = 65_536
 PENDING_BYTES = 64 * 1024 * 1024
-"""What a subscription may have waiting before the client drops messages (counted and logged): seconds of full load."""
+"""What a subscription may have waiting before the client drops messages (and logs it): seconds of full load."""
+MAX_UNSENT_BYTES = 32 * 1024 * 1024
+"""What may wait to be sent before a publish is refused: a server that takes no more is as good as none."""
 DRAIN_TIMEOUT = 5.0
 """Seconds that handlers in progress get when the bus is closed."""
+FLUSH_TIMEOUT = 1.0
+"""Seconds that the server then gets to take what they published."""
+
+_NOT_REACHABLE = "the message bus is not reachable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +79,11 @@ class Bus(Protocol):
 class NatsBus:
     """Made by `connect`."""
 
-    def __init__(self, client: Client, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, client: Client, tasks: asyncio.TaskGroup, connection_lost: list[Callable[[], None]]) -> None:
         self._client = client
         self._tasks = tasks
-        self._subscriptions: list[Subscription] = []
-        self._in_progress = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._connection_lost: list[Callable[[], None]] = []
+        self._connection_lost = connection_lost
+        self._subscribers: list[_Subscriber] = []
 
     @property
     def connected(self) -> bool:
@@ -94,128 +93,123 @@ class NatsBus:
         self, subject: str, data: bytes, *, reply: str = "", headers: Mapping[str, str] | None = None
     ) -> None:
         if not self._client.is_connected:
-            raise Unavailable("the message bus is not reachable")
+            raise Unavailable(_NOT_REACHABLE)
+        if self._client.pending_data_size > MAX_UNSENT_BYTES:
+            raise Unavailable("the message bus does not keep up")
         try:
             await self._client.publish(subject, data, reply, dict(headers) if headers else None)
+        except MaxPayloadError as exc:
+            raise PayloadTooLarge(f"the message bus takes up to {self._client.max_payload} bytes") from exc
         except (NatsError, OSError) as exc:
-            raise Unavailable("the message bus is not reachable") from exc
+            raise Unavailable(_NOT_REACHABLE) from exc
 
     async def flush(self, timeout: float) -> None:
+        if not self._client.is_connected:
+            raise Unavailable(_NOT_REACHABLE)
         try:
             async with asyncio.timeout(timeout):
                 await self._client.flush()
         except (NatsError, OSError, TimeoutError) as exc:
-            raise Unavailable("the message bus is not reachable") from exc
+            raise Unavailable(_NOT_REACHABLE) from exc
 
     async def subscribe(self, subject: str, handler: Handler, *, queue: str = "", concurrency: int = 1) -> None:
-        slots = asyncio.Semaphore(concurrency)
-
-        async def deliver(message: Msg) -> None:
-            await slots.acquire()
-            self._started()
-            self._tasks.create_task(self._handle(handler, message, slots), name=subject)
-
-        async def deliver_in_order(message: Msg) -> None:
-            self._started()
-            await self._handle(handler, message, None)
-
-        subscription = await self._client.subscribe(
+        subscriber = _Subscriber(handler, concurrency, self._tasks)
+        subscriber.subscription = await self._client.subscribe(
             subject,
             queue=queue,
-            cb=deliver if concurrency > 1 else deliver_in_order,
+            cb=subscriber.deliver if concurrency > 1 else subscriber.deliver_in_order,
             pending_msgs_limit=PENDING_MESSAGES,
             pending_bytes_limit=PENDING_BYTES,
         )
-        self._subscriptions.append(subscription)
+        self._subscribers.append(subscriber)
 
     def on_connection_lost(self, callback: Callable[[], None]) -> None:
         self._connection_lost.append(callback)
 
-    def connection_lost(self) -> None:
-        """Called by the client."""
-        for callback in self._connection_lost:
-            callback()
+    async def leave_queues(self) -> None:
+        """Leave what other replicas take part in to them, and let the handlers of it finish."""
+        await self._drain([subscriber for subscriber in self._subscribers if subscriber.subscription.queue])
 
     async def drain(self) -> None:
         """Take no more messages, let the handlers in progress finish, send what they published."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_TIMEOUT):
-                for subscription in self._subscriptions:
-                    # While the connection is down a subscription can neither be drained nor needs to be.
-                    with contextlib.suppress(NatsError):
-                        await subscription.drain()  # type: ignore[no-untyped-call] # the client is partly typed
-                await self._idle.wait()
+        await self._drain(list(self._subscribers))
         with contextlib.suppress(Unavailable):
-            await self.flush(1.0)
+            await self.flush(FLUSH_TIMEOUT)
 
-    async def _handle(self, handler: Handler, message: Msg, slots: asyncio.Semaphore | None) -> None:
+    async def _drain(self, subscribers: list["_Subscriber"]) -> None:
         try:
-            await handler(BusMessage(message.subject, message.data, message.reply, message.headers or {}))
+            async with asyncio.timeout(DRAIN_TIMEOUT):
+                # The last first: what a handler relies on, as the answers to its own requests, was there before it.
+                for subscriber in reversed(subscribers):
+                    await subscriber.drain()
+                    self._subscribers.remove(subscriber)
+        except TimeoutError:
+            logger.warning("messages are still being handled after %g s, giving up on them", DRAIN_TIMEOUT)
+            for subscriber in subscribers:
+                subscriber.give_up()
+
+
+class _Subscriber:
+    """Hands the messages of one subscription to their handler."""
+
+    subscription: Subscription
+
+    def __init__(self, handler: Handler, concurrency: int, tasks: asyncio.TaskGroup) -> None:
+        self._handler = handler
+        self._slots = asyncio.Semaphore(concurrency)
+        self._tasks = tasks
+        self._in_progress: set[asyncio.Task[None]] = set()
+        self._given_up = False
+
+    async def deliver_in_order(self, message: Msg) -> None:
+        await self._handle(message)
+
+    async def deliver(self, message: Msg) -> None:
+        await self._slots.acquire()
+        if self._given_up:
+            return
+        task = self._tasks.create_task(self._handle(message), name=message.subject)
+        self._in_progress.add(task)
+        task.add_done_callback(self._handled)
+
+    async def drain(self) -> None:
+        """Return when nothing more will come and all that came is handled."""
+        with contextlib.suppress(NatsError):  # the client is closed already
+            await self.subscription.drain()  # type: ignore[no-untyped-call] # the client is partly typed
+        if self._in_progress:
+            await asyncio.wait(self._in_progress)
+
+    def give_up(self) -> None:
+        self._given_up = True
+        for task in self._in_progress:
+            task.cancel()
+
+    def _handled(self, task: asyncio.Task[None]) -> None:
+        self._in_progress.discard(task)
+        self._slots.release()
+
+    async def _handle(self, message: Msg) -> None:
+        try:
+            await self._handler(BusMessage(message.subject, message.data, message.reply, message.headers or {}))
         except Unavailable as exc:
-            logger.warning("a message on %s was not answered: %s", message.subject, exc)
+            logger.warning("a message on %s was not handled: %s", message.subject, exc)
         except Exception:
             logger.exception("the handler of %s failed", message.subject)
-        finally:
-            if slots is not None:
-                slots.release()
-            self._in_progress -= 1
-            if self._in_progress == 0:
-                self._idle.set()
-
-    def _started(self) -> None:
-        self._in_progress += 1
-        self._idle.clear()
 
 
 @asynccontextmanager
 async def connect(url: str, name: str) -> AsyncIterator[NatsBus]:
-    """A connection to the NATS servers of `url` (comma-separated), waiting for one as long as it takes.
+    """A bus of the NATS servers of `url` (comma-separated), waiting for one as long as it takes.
 
-    It comes back by itself when it is lost. Leaving the context drains and closes it.
+    The connection comes back by itself when it is lost. Leaving the context drains and closes it.
+    Raises StartError when `url` does not name servers.
     """
-    client = Client()
-    servers = url.split(",")
-    where = ", ".join(urlsplit(server).netloc.rpartition("@")[2] for server in servers)
-    bus: NatsBus | None = None
-    waiting = False
-
-    async def disconnected() -> None:
-        if bus is not None and not client.is_closed:
-            bus.connection_lost()
-            logger.warning("lost the connection to NATS at %s", where)
-
-    async def reconnected() -> None:
-        nonlocal waiting
-        waiting = False
-        if bus is not None:
-            bus.connection_lost()
-        logger.info("connected to NATS at %s again", where)
-
-    async def failed(error: Exception) -> None:
-        nonlocal waiting
-        if isinstance(error, SlowConsumerError):
-            logger.error("messages on %s were dropped: more arrive than can be handled", error.subject)
-        elif not waiting:
-            waiting = True
-            logger.warning("waiting for NATS at %s: %s", where, error)
-
-    await client.connect(
-        servers=servers,
-        name=name,
-        error_cb=failed,
-        disconnected_cb=disconnected,
-        reconnected_cb=reconnected,
-        max_reconnect_attempts=-1,
-        reconnect_time_wait=RECONNECT_WAIT,  # type: ignore[arg-type] # annotated as int, passed to asyncio.sleep
-        ping_interval=PING_INTERVAL,
-    )
-    logger.info("connected to NATS at %s", where)
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            bus = NatsBus(client, tasks)
-            try:
-                yield bus
-            finally:
-                await bus.drain()
-    finally:
-        await client.close()
+    servers = nats_client.servers_of(url)
+    connection_lost: list[Callable[[], None]] = []
+    # The client is closed first: from then on nothing adds to the tasks.
+    async with asyncio.TaskGroup() as tasks, nats_client.connect(servers, name, connection_lost) as client:
+        bus = NatsBus(client, tasks, connection_lost)
+        try:
+            yield bus
+        finally:
+            await bus.drain()

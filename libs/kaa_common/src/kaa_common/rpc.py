@@ -1,7 +1,8 @@
 """Typed requests, answers and events over the bus (3/ISM).
 
 A request names this replica's subject as its reply subject; the answer is matched by its correlation id. When nobody
-serves the requested subject the server says so at once ("no responders", with the subject in `Nats-Subject`).
+serves the requested subject, nats-server says so at once ("no responders"; since 2.12 with the subject in
+`Nats-Subject`, with an older one the deadline decides).
 A request that arrives expired is dropped: nobody waits for its answer any more.
 """
 
@@ -17,7 +18,7 @@ from kaa_common import log
 from kaa_common.avro import DecodeError, decode, encode, leading_string
 from kaa_common.bus import Bus, BusMessage
 from kaa_common.clock import Deadline, now_ms
-from kaa_common.errors import DeadlineExceeded, TooManyRequests, Unavailable, status_of
+from kaa_common.errors import DeadlineExceeded, PayloadTooLarge, TooManyRequests, Unavailable, status_of
 from kaa_common.messages.declared import (
     Answer,
     Endpoint,
@@ -59,7 +60,7 @@ class _PendingCall:
 
 
 def request_header(deadline: Deadline, correlation_id: str = "") -> MessageHeader:
-    """The first fields of a request; the correlation id is that of the request being handled, else a new one.
+    """The first fields of a request; the correlation id is the one given, else a new one.
 
     Raises DeadlineExceeded when there is no time left.
     """
@@ -148,9 +149,12 @@ class Rpc:
             if deadline.expired:
                 logger.debug("dropped an expired request on %s", message.subject)
                 return
-            reply = await self._handle(endpoint, handler, request, deadline)
+            answer, headers = await self._handle(endpoint, handler, request, deadline)
             if message.reply:
-                await self.bus.publish(message.reply, encode(reply.message), headers=reply.headers)
+                try:
+                    await self.bus.publish(message.reply, answer, headers=headers)
+                except PayloadTooLarge as exc:
+                    await self.bus.publish(message.reply, _failed(endpoint, request, exc))
 
         await self.bus.subscribe(endpoint.subject(instance), handle, queue=instance, concurrency=concurrency)
 
@@ -185,16 +189,16 @@ class Rpc:
         handler: Callable[[Request], Awaitable[Reply[Response]]],
         request: Request,
         deadline: Deadline,
-    ) -> Reply[Response]:
+    ) -> tuple[bytes, Mapping[str, str]]:
         try:
             async with asyncio.timeout(deadline.remaining()) as limit:
-                return await handler(request)
+                reply = await handler(request)
+            return encode(reply.message), reply.headers
         except Exception as exc:
             error = DeadlineExceeded("not done in time") if limit.expired() else exc
-            status_code, reason_phrase = status_of(error)
-            if status_code == 500:
+            if status_of(error)[0] == 500:
                 logger.exception("a request on %s failed", endpoint.request_type)
-            return Reply(failure(endpoint, request, status_code, reason_phrase))
+            return _failed(endpoint, request, error), {}
 
     async def _receive_answer(self, message: BusMessage) -> None:
         if message.headers.get("Status") == "503":
@@ -224,6 +228,10 @@ def failure(
     shared, empty = _failure_fields(endpoint)
     values = empty | {name: getattr(request, name) for name in shared} | answer_header(request)
     return endpoint.response(**values | {"status_code": status_code, "reason_phrase": reason_phrase})
+
+
+def _failed(endpoint: Endpoint[Any, Any], request: Any, error: Exception) -> bytes:
+    return encode(failure(endpoint, request, *status_of(error)))
 
 
 @cache

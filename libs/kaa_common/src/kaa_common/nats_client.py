@@ -1,0 +1,140 @@
+"""The NATS client as the bus needs it: it never gives up, it flushes in order, and it reports trouble once.
+
+By itself the library's client reports each of its attempts, four a second; it closes for good after most errors that a
+server sends, as when the password is changed; and its `flush` may return before the server has everything.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+from cachetools import TTLCache
+from nats.aio.client import PING_PROTO, Client, Srv
+from nats.errors import Error as NatsError
+from nats.errors import SlowConsumerError, UnexpectedEOF
+from nats.protocol.parser import PERMISSIONS_ERR
+
+from kaa_common.errors import StartError
+
+logger = logging.getLogger(__name__)
+
+RECONNECT_WAIT = 0.25
+"""Seconds between two attempts to connect: short, as a restarted server is back within a second."""
+PING_INTERVAL = 5
+"""Seconds; two unanswered pings end a connection whose other side is gone without a word."""
+SAY_AGAIN_AFTER = 60.0
+"""Seconds before the same trouble is logged again."""
+MAX_SAID = 100
+"""Different troubles remembered as logged; more than there are kinds of."""
+DEFAULT_PORT = 4222
+
+
+def servers_of(url: str) -> list[str]:
+    """The servers that a comma-separated list names. Raises StartError when it does not."""
+    servers = [server.strip() for server in url.split(",")]
+    for server in servers:
+        _address(server)
+    return servers
+
+
+@asynccontextmanager
+async def connect(servers: list[str], name: str, connection_lost: list[Callable[[], None]]) -> AsyncIterator[Client]:
+    """A connected client; `connection_lost` are called whenever it may have missed messages."""
+    reports = _Reports(", ".join(map(_address, servers)), connection_lost)
+    client = reports.client
+    try:
+        await client.connect(
+            servers=servers,
+            name=name,
+            error_cb=reports.failed,
+            disconnected_cb=reports.disconnected,
+            reconnected_cb=reports.connected,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=RECONNECT_WAIT,  # type: ignore[arg-type] # annotated as int, passed to asyncio.sleep
+            ping_interval=PING_INTERVAL,
+            pending_size=0,  # keeps nothing to be sent later while there is no connection, and never waits to send
+        )
+        await reports.connected()
+        yield client
+    finally:
+        await client.close()
+
+
+class _Client(Client):
+    async def _connect_to_server(self, s: Srv) -> None:
+        if self._transport is not None:
+            # The library leaves it open when the server refuses an attempt to come back.
+            self._transport.close()  # type: ignore[no-untyped-call] # the client is partly typed
+        await super()._connect_to_server(s)
+
+    async def close(self) -> None:
+        # The bus has flushed: what is left cannot be sent. The library would try, fail, and stay half open.
+        self._pending, self._pending_data_size = [], 0
+        await super().close()
+
+    async def _send_ping(self, future: asyncio.Future[bool] | None = None) -> None:
+        # The library lets a PING overtake what still waits to be sent, so that its PONG says nothing about that.
+        self._pongs.append(future or asyncio.get_running_loop().create_future())
+        await self._send_command(PING_PROTO)
+        await self._flush_pending()
+
+    async def _process_err(self, err_msg: str) -> None:
+        error = NatsError(f"nats: {err_msg}")
+        await self._error_cb(error)
+        if PERMISSIONS_ERR not in err_msg:
+            await self._process_op_err(error)
+
+
+class _Reports:
+    """What the client calls back."""
+
+    def __init__(self, where: str, connection_lost: list[Callable[[], None]]) -> None:
+        self.client = _Client()
+        self._where = where
+        self._connection_lost = connection_lost
+        self._said: TTLCache[str, bool] = TTLCache(MAX_SAID, SAY_AGAIN_AFTER)
+        self._dropped = 0
+
+    async def connected(self) -> None:
+        self._messages_missed()
+        self._said.clear()
+        logger.info("connected to NATS at %s", self._where)
+
+    async def disconnected(self) -> None:
+        if not self.client.is_closed:
+            self._messages_missed()
+            logger.warning("lost the connection to NATS at %s", self._where)
+
+    async def failed(self, error: Exception) -> None:
+        if isinstance(error, SlowConsumerError):
+            self._dropped += 1
+            self._messages_missed()
+            if self._is_news(error.subject):
+                logger.error("more on %s than can be handled: %d messages dropped so far", error.subject, self._dropped)
+        elif not isinstance(error, UnexpectedEOF):  # which `disconnected` reports
+            reason = str(error) or type(error).__name__
+            if self._is_news(reason):
+                state = "" if self.client.is_connected else "waiting for "
+                logger.warning("%sNATS at %s: %s", state, self._where, reason)
+
+    def _messages_missed(self) -> None:
+        for callback in self._connection_lost:
+            callback()
+
+    def _is_news(self, text: str) -> bool:
+        is_news = text not in self._said
+        self._said.setdefault(text, True)
+        return is_news
+
+
+def _address(server: str) -> str:
+    """Host and port of a server's URL, for people: without the password that the URL may hold."""
+    try:
+        parts = urlsplit(server)
+        if parts.scheme in ("nats", "tls") and parts.hostname:
+            return f"{parts.hostname}:{parts.port or DEFAULT_PORT}"
+    except ValueError:  # of the port; its text would show what may be a password
+        pass
+    raise StartError("NATS_URL must name servers as nats://[user:password@]host[:port], separated by commas")
