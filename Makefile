@@ -1,0 +1,55 @@
+# Everything that is done with this repository; `make` alone lists it. Needs make and Python 3.11 or newer.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PACKAGES := libs/kaa_common services/tekton services/creds services/epr services/kpc libs/kaa_cli
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# More arguments for the command of a target: make run ARGS="--http-port 8081"
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo test check bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s%s\n", $$1, $$2 }' Makefile
+
+setup: .venv/.runtime .venv/.development ## install everything into .venv
+
+run: .venv/.runtime ## run the platform on this machine until Ctrl-C
+	@exec $(BIN)/kaa up $(ARGS)
+
+demo: .venv/.runtime ## connect a device and show every step of it
+	@$(BIN)/kaa demo $(ARGS)
+
+test: .venv/.runtime .venv/.development ## run all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/.runtime .venv/.development ## lint, formatting, types, generated documents
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy libs services tests tools examples
+	$(BIN)/python tools/protocol_doc.py --check
+
+bench: .venv/.runtime ## compare a device's request with a bare NATS request, on the platform that runs
+	@$(BIN)/kaa bench $(ARGS)
+
+clean: ## remove what make has made; what the platform keeps in .kaa stays
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find libs services tests tools examples -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; say which with: make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+		{ echo "Python's venv module is missing; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# The packages are built with the pinned build tools of the environment itself, so a build downloads nothing else.
+.venv/.runtime: .venv/bin/python constraints.txt $(PACKAGES:%=%/pyproject.toml)
+	$(INSTALL) hatchling editables
+	$(INSTALL) --no-build-isolation $(PACKAGES:%=--editable %)
+	@touch $@
+
+.venv/.development: .venv/.runtime requirements-dev.txt
+	$(INSTALL) --requirement requirements-dev.txt
+	@touch $@

@@ -1,0 +1,134 @@
+"""The platform for end-to-end tests, on free ports, in a folder of its own.
+
+`Stack` is `kaa up`: one process, what most tests want. `SeparateStack` is one `kaa run` a service beside a nats-server
+of its own, for tests that stop, kill and restart one part under the others.
+
+    with running_stack(directory) as stack:
+        httpx.get(f"{stack.http_url}/epr/api/v1/endpoints", headers=stack.headers)
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from kaa_common.access import hash_api_key
+from support.nats_server import NatsServer
+from support.ports import free_port
+from support.process import ChildProcess
+
+KAA = (sys.executable, "-m", "kaa_cli")
+SERVICE_PREFIXES = {"tekton": "tekton", "creds": "cm", "epr": "epr", "kpc": "kp1"}
+"""Where each service is below the URL of its process."""
+TEST_API_KEY = "an-api-key-for-tests"
+
+
+class Stack(ChildProcess):
+    """`kaa up` on free ports. Its data outlives a stop or a kill, for the next start."""
+
+    def __init__(self, directory: Path, environ: Mapping[str, str] | None = None) -> None:
+        self.data_dir = directory / ".kaa"
+        self.mqtt_port = free_port()
+        self.nats_port = free_port()
+        http_port = free_port()
+        command = [*KAA, "up", "--data", str(self.data_dir), "--http-port", str(http_port)]
+        command += ["--mqtt-port", str(self.mqtt_port), "--nats-port", str(self.nats_port)]
+        super().__init__(command, environ or {}, directory / "kaa-up.log", http_port)
+
+    @property
+    def nats_url(self) -> str:
+        return f"nats://127.0.0.1:{self.nats_port}"
+
+    @property
+    def api_key(self) -> str:
+        return (self.data_dir / "admin.key").read_text().strip()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"X-API-Key": self.api_key}
+
+    @property
+    def nats_pid(self) -> int:
+        return int((self.data_dir / "nats.pid").read_text())
+
+    def end_nats(self) -> None:
+        """End the nats-server that a killed stack has left behind."""
+        with suppress(FileNotFoundError, ProcessLookupError):
+            os.kill(self.nats_pid, signal.SIGKILL)
+
+
+class SeparateStack:
+    """A process for each service, and one for NATS. Each part can be stopped, killed and started by itself."""
+
+    api_key = TEST_API_KEY
+    headers: Mapping[str, str] = {"X-API-Key": TEST_API_KEY}
+
+    def __init__(self, directory: Path, environ: Mapping[str, str] | None = None) -> None:
+        self.data_dir = directory / "data"
+        self.nats = NatsServer(directory)
+        self.nats_url = self.nats.url
+        self.mqtt_port = free_port()
+        self._directory = directory
+        self._environ = {
+            "NATS_URL": self.nats.url,
+            "KAA_API_KEY_HASHES": hash_api_key(TEST_API_KEY),
+            "KAA_DATA_DIR": str(self.data_dir),
+            "CREDS_TOKEN_KEYS": f"test:{'5a' * 32}",
+            "KPC_MQTT_PORT": str(self.mqtt_port),
+            **(environ or {}),
+        }
+        self.services = {name: self.process_of(name) for name in SERVICE_PREFIXES}
+
+    def process_of(self, *names: str, environ: Mapping[str, str] | None = None) -> ChildProcess:
+        """A process of these services, not started: one more replica when `environ` gives it another port."""
+        http_port = free_port()
+        variables = {**self._environ, "KAA_HTTP_PORT": str(http_port), **(environ or {})}
+        log = self._directory / f"{'-'.join(names)}-{http_port}.log"
+        return ChildProcess([*KAA, "run", *names], variables, log, http_port)
+
+    def url_of(self, service: str) -> str:
+        """Where a service's process answers; the paths below it are those of the whole platform."""
+        return self.services[service].http_url
+
+    def start(self) -> None:
+        """Return when every part is ready."""
+        self.nats.start()
+        for service in self.services.values():
+            service.start(wait=False)
+        for service in self.services.values():
+            service.wait_ready()
+
+    def stop(self) -> None:
+        for service in reversed(self.services.values()):
+            service.stop()
+        self.nats.stop()
+
+    def kill(self) -> None:
+        for service in self.services.values():
+            service.kill()
+        self.nats.kill()
+
+
+@contextmanager
+def running_stack(directory: Path, environ: Mapping[str, str] | None = None) -> Iterator[Stack]:
+    """A stack that is ready; stopped at the end."""
+    stack = Stack(directory, environ)
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.stop()
+        stack.end_nats()
+
+
+@contextmanager
+def running_separate_stack(directory: Path, environ: Mapping[str, str] | None = None) -> Iterator[SeparateStack]:
+    """A separate stack that is ready; killed at the end."""
+    stack = SeparateStack(directory, environ)
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.kill()
