@@ -18,13 +18,13 @@ class Access:
     """The API keys that are accepted, as hashes."""
 
     def __init__(self, api_key_hashes: str) -> None:
-        self._hashes = [known.strip().lower() for known in api_key_hashes.split(",") if known.strip()]
+        self._hashes = [known.strip().lower().encode() for known in api_key_hashes.split(",") if known.strip()]
 
     def check(self, headers: Mapping[str, str]) -> None:
         """Raises Unauthorized unless a request with these headers may proceed."""
         api_key = next((headers[name] for name in API_KEY_HEADERS if name in headers), None)
         if api_key is None:
             raise Unauthorized("an API key is required: send it in the X-API-Key header")
-        offered = hash_api_key(api_key)
+        offered = hash_api_key(api_key).encode()
         if not any(hmac.compare_digest(offered, known) for known in self._hashes):
             raise Unauthorized("the API key is not valid")

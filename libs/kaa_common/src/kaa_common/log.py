@@ -4,12 +4,11 @@ Levels: INFO start, stop, connect, disconnect; WARNING something failed and was 
 DEBUG one line a message. No record ever carries a token, a password or a payload.
 """
 
+import json
 import logging
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Literal
-
-import orjson
 
 correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
 """The request being handled by the current task; empty outside of one."""
@@ -33,7 +32,7 @@ class JsonFormatter(logging.Formatter):
             line["correlationId"] = current
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return orjson.dumps(line).decode()
+        return json.dumps(line)
 
 
 def configure(level: str, log_format: Format) -> None:
@@ -41,5 +40,6 @@ def configure(level: str, log_format: Format) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter(_TEXT_FORMAT))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    # The clients report each failed attempt by themselves; we report the state, once.
-    logging.getLogger("pymongo").setLevel(logging.WARNING)
+    # They report each of their steps; we report the state, once.
+    for library in ("pymongo", "uvicorn"):
+        logging.getLogger(library).setLevel(logging.WARNING)

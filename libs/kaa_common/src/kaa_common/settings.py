@@ -37,7 +37,7 @@ class PlatformSettings(Settings):
     data_dir: Path = Field(Path(".kaa/data"), validation_alias="KAA_DATA_DIR")
     http_host: str = Field("127.0.0.1", validation_alias="KAA_HTTP_HOST")
     http_port: int = Field(8080, ge=0, le=65535, validation_alias="KAA_HTTP_PORT")
-    api_key_hashes: str = Field("", validation_alias="KAA_API_KEY_HASHES")
+    api_key_hashes: str = Field("", pattern="^[0-9A-Fa-f, ]*$", validation_alias="KAA_API_KEY_HASHES")
     """SHA-256 hashes (hex, comma-separated) of the API keys that may use the REST interfaces."""
     tenant_id: str = Field("default", pattern=r"^[A-Za-z0-9_-]{1,64}$", validation_alias="KAA_TENANT_ID")
     """The tenant that whatever is created belongs to."""
@@ -66,7 +66,7 @@ def load(model: type[SettingsType], environ: Environ, prefix: str = "") -> Setti
     try:
         return model.model_validate(values)
     except ValidationError as exc:
-        problems = [f"{_named(model, str(error['loc'][0]), prefix)}: {error['msg']}" for error in exc.errors()]
+        problems = [": ".join((*_named(model, error["loc"], prefix), error["msg"])) for error in exc.errors()]
         raise SettingsError("\n".join(problems)) from None
 
 
@@ -75,5 +75,7 @@ def _variable(model: type[Settings], name: str, prefix: str) -> str:
     return alias if isinstance(alias, str) else prefix + name.upper()
 
 
-def _named(model: type[Settings], location: str, prefix: str) -> str:
-    return _variable(model, location, prefix) if location in model.model_fields else location
+def _named(model: type[Settings], location: tuple[int | str, ...], prefix: str) -> list[str]:
+    """The variable that a problem is about; none when it is about several together."""
+    names = {str(model.model_fields[name].validation_alias or name): name for name in model.model_fields}
+    return [_variable(model, names[str(part)], prefix) for part in location[:1]]
