@@ -5,6 +5,7 @@ process, so it can be killed like a real database.
 """
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -46,15 +47,15 @@ class MongoServer:
             self._process.wait()
             self._process = None
 
-    def stop(self) -> None:
-        """End the server in good order."""
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                self.kill()
-            self._process = None
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Let the server keep its connections and answer nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
         limit = monotonic() + START_DEADLINE
@@ -72,13 +73,13 @@ class MongoServer:
 
 @contextmanager
 def mongo_server(directory: Path) -> Iterator[MongoServer]:
-    """A running server of our own, stopped at the end."""
+    """A running server of our own; killed at the end, because nobody needs its data then."""
     server = MongoServer(directory)
     try:
         server.start()
         yield server
     finally:
-        server.stop()
+        server.kill()
 
 
 @contextmanager

@@ -334,6 +334,15 @@ async def test_a_page_starts_behind_a_document_that_is_gone(store: DocumentStore
     assert [document["_id"] for document in await store.page(THINGS, BY_KIND, after=last, limit=9)] == ["2", "3"]
 
 
+async def test_an_id_that_is_not_unicode_belongs_to_no_document(store: DocumentStore) -> None:
+    await store.insert(THINGS, thing("a"))
+
+    assert await store.get(THINGS, ["a", "\ud800"]) == {"a": thing("a")}
+    assert not await store.delete(THINGS, "\ud800", None)
+    with pytest.raises(ValueError, match="Unicode"):
+        await store.count(THINGS, index=BY_NAME, equals=("t", "\ud800"))
+
+
 async def test_a_page_of_a_unique_index_follows_its_order(store: DocumentStore) -> None:
     await insert_all(store, thing("1", name="c"), thing("2", name="a"), thing("3", name="b"))
 

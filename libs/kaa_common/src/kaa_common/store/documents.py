@@ -76,6 +76,15 @@ def check_keys(members: dict[Any, Any]) -> None:
             raise InvalidDocument("the keys of an object must not contain NUL")
 
 
+def is_text(value: str) -> bool:
+    """Tell whether a string can be in a document at all: lone surrogates cannot be encoded."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def values_at(value: Any, path: Sequence[str], position: int = 0, *, elements: bool = False) -> Iterator[Any]:
     """Yield every value at the path from `position` on; with `elements`, those of an array at its end before it."""
     for i in range(position, len(path)):

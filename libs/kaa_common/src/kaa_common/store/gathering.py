@@ -43,7 +43,11 @@ class GatheringThread(Generic[Subject]):
         self._ended: asyncio.Future[None] = self._loop.create_future()
         # A daemon: should the loop crash, the process can end; a batch is committed whole or not at all.
         Thread(target=self._run, name=self._name, daemon=True).start()
-        await self._opened
+        try:
+            await self._opened
+        except BaseException:
+            await self.stop()  # the thread reports its end to a loop that must still be there
+            raise
         self._is_open = True
 
     async def stop(self) -> None:

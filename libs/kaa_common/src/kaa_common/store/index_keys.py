@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from kaa_common.store.documents import MISSING, values_at
+from kaa_common.store.documents import MISSING, is_text, values_at
 from kaa_common.store.port import MAX_PAGE, PRIMARY_KEY, Document, Index, InvalidDocument, Scalar
 
 # The tags are the order of the types; each is below END, so prefix + END is behind every key with that prefix.
@@ -66,6 +66,8 @@ def check_range(index: Index | None, equals: Sequence[Scalar], offset: int = 0, 
     """Raise ValueError if a caller asks for a page that cannot be."""
     if len(equals) > (0 if index is None else len(index.fields)):
         raise ValueError("there are more values than index fields")
+    if not all(is_text(value) for value in equals if isinstance(value, str)):
+        raise ValueError("a value is not valid Unicode")
     if offset < 0 or not 1 <= limit <= MAX_PAGE:
         raise ValueError(f"offset must be at least 0 and limit 1 to {MAX_PAGE}")
 

@@ -153,9 +153,13 @@ def _equals(literal: Any) -> Test:
     return lambda value: value is not MISSING and _equal(value, literal)
 
 
+def _check_literals(operand: Any, operator: str) -> None:
+    if not isinstance(operand, list) or any(map(is_condition, operand)):
+        raise QueryError(f"{operator} needs an array of values")
+
+
 def _equals_any(literals: Any, operator: str) -> Test:
-    if not isinstance(literals, list):
-        raise QueryError(f"{operator} needs an array")
+    _check_literals(literals, operator)
     tests = [_equals(literal) for literal in literals]
     return lambda value: any(test(value) for test in tests)
 
@@ -186,8 +190,7 @@ def _size(operand: Any, bind: Bind) -> Predicate:
 
 
 def _all(operand: Any, bind: Bind) -> Predicate:
-    if not isinstance(operand, list) or any(is_condition(literal) for literal in operand):
-        raise QueryError("$all needs an array of values")
+    _check_literals(operand, "$all")
     if not operand:
         return lambda _subject: False
     return _all_of([bind(_equals(literal), False) for literal in operand])

@@ -22,6 +22,7 @@ from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, IndexModel
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import ConnectionFailure, DocumentTooLarge, DuplicateKeyError, OperationFailure, PyMongoError
 
+from kaa_common.store.documents import is_text
 from kaa_common.store.index_keys import check_range, position_of
 from kaa_common.store.mongodb_codec import (
     CODEC_OPTIONS,
@@ -42,6 +43,7 @@ from kaa_common.store.port import (
     Index,
     InvalidDocument,
     Query,
+    QueryError,
     Scalar,
     StoreError,
     StoreUnavailable,
@@ -58,6 +60,7 @@ LONGEST_PAUSE: Final = 5.0
 # https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
 _PARALLEL_ARRAYS: Final = 171
 _INDEX_CONFLICTS: Final = (85, 86)
+_REFUSED_QUERIES: Final = (2, 9, 51091)  # BadValue, FailedToParse, a regular expression that does not compile
 
 
 class MongoStore:
@@ -129,12 +132,13 @@ class MongoStore:
 
     async def get(self, collection: Collection, ids: Sequence[str]) -> dict[str, Document]:
         """See `DocumentStore.get`."""
+        possible = [document_id for document_id in ids if is_text(document_id)]
         try:
             async with asyncio.timeout(self._deadline):
-                found = await self._lookups.get(collection.name, ids)
+                found = await self._lookups.get(collection.name, possible)
         except TimeoutError as exc:
             raise StoreUnavailable(f"MongoDB did not answer within {self._deadline} s") from exc
-        return {document_id: decode_value(found[document_id]) for document_id in ids if document_id in found}
+        return {document_id: decode_value(found[document_id]) for document_id in possible if document_id in found}
 
     async def _find(self, collection: str, ids: list[str]) -> Found:
         with _translated():
@@ -157,6 +161,8 @@ class MongoStore:
 
     async def delete(self, collection: Collection, document_id: str, expected_revision: int | None) -> bool:
         """See `DocumentStore.delete`."""
+        if not is_text(document_id):
+            return False
         expected: Document = {PRIMARY_KEY: document_id}
         if expected_revision is not None:
             expected["revision"] = expected_revision
@@ -247,8 +253,11 @@ def _translated() -> Iterator[None]:
     except DocumentTooLarge as exc:
         raise InvalidDocument(str(exc)) from exc
     except PyMongoError as exc:
-        if isinstance(exc, OperationFailure) and exc.code == _PARALLEL_ARRAYS:
+        code = exc.code if isinstance(exc, OperationFailure) else None
+        if code == _PARALLEL_ARRAYS:
             raise InvalidDocument("more than one field of an index leads to an array") from exc
+        if code in _REFUSED_QUERIES:
+            raise QueryError(f"MongoDB: {_summary(exc)}") from exc
         raise StoreUnavailable(f"MongoDB: {_summary(exc)}") from exc
 
 

@@ -11,7 +11,7 @@ The docstrings here are the specification; one contract test holds both adapters
      +-- StoreUnavailable   the database did not answer in time, or cannot; a write may or may not have happened
      +-- DuplicateKey       the write would break a unique index (or the primary key); nothing was written
      +-- InvalidDocument    the document cannot be kept exactly as it is; nothing was written
-     +-- QueryError         the query is not in the allow-listed subset (raised by `compile_query` alone)
+     +-- QueryError         the query is not in the allow-listed subset (`compile_query`), or the database refused it
 """
 
 import re

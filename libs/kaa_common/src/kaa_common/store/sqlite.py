@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
+from kaa_common.store.documents import is_text
 from kaa_common.store.gathering import GatheringThread, Process
 from kaa_common.store.index_keys import check_range, position_of
 from kaa_common.store.port import (
@@ -73,7 +74,8 @@ class SqliteStore:
 
     async def get(self, collection: Collection, ids: Sequence[str]) -> dict[str, Document]:
         """See `DocumentStore.get`."""
-        return await self._submit(self._lookups, lambda reader: reader.get(collection.name, ids))
+        possible = [document_id for document_id in ids if is_text(document_id)]
+        return await self._submit(self._lookups, lambda reader: reader.get(collection.name, possible))
 
     async def insert(self, collection: Collection, document: Document) -> None:
         """See `DocumentStore.insert`."""
@@ -89,6 +91,8 @@ class SqliteStore:
 
     async def delete(self, collection: Collection, document_id: str, expected_revision: int | None) -> bool:
         """See `DocumentStore.delete`."""
+        if not is_text(document_id):
+            return False
         return await self._submit(
             self._writer, lambda writer: writer.delete(collection.name, document_id, expected_revision)
         )

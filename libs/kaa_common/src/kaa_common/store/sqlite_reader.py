@@ -19,7 +19,7 @@ from kaa_common.store.index_keys import END, Position, encode_values
 from kaa_common.store.port import Document, Index, Query, Scalar, StoreUnavailable
 from kaa_common.store.sqlite_file import stored_document, table_of
 
-_STEPS_BETWEEN_CLOCK_READINGS: Final = 10_000  # steps of SQLite's virtual machine: well below a millisecond
+_STEPS_BETWEEN_CLOCK_READINGS: Final = 200  # steps of SQLite's machine: some 40 documents of a scan
 
 
 class Reader:
@@ -29,18 +29,25 @@ class Reader:
         self._connection = connection
         self._deadline = deadline
 
-    def process(self, batch: Sequence[Work["Reader"]]) -> list[Any]:
+    def process(self, batch: Sequence[Work["Reader"]]) -> list[Any]:  # Any: each work's own answer, or its exception
         """Do all of it on one snapshot, within the deadline."""
         limit = monotonic() + self._deadline
         self._connection.set_progress_handler(lambda: monotonic() > limit, _STEPS_BETWEEN_CLOCK_READINGS)
+        self._connection.execute("BEGIN")
         try:
-            self._connection.execute("BEGIN")
-            return [work(self) for work in batch]
-        except sqlite3.Error as exc:
-            raise StoreUnavailable(f"SQLite: {exc}") from exc
+            return [self._outcome_of(work) for work in batch]
         finally:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            self._connection.execute("ROLLBACK")
+
+    def _outcome_of(self, work: Work["Reader"]) -> Any:
+        try:
+            return work(self)
+        except sqlite3.Error as exc:
+            unavailable = StoreUnavailable(f"SQLite: {exc}")
+            unavailable.__cause__ = exc
+            return unavailable
+        except Exception as exc:
+            return exc  # raised to its caller; the others have nothing to do with it
 
     def ping(self) -> None:
         self._connection.execute('SELECT 1 FROM "_indexes" LIMIT 1').fetchone()

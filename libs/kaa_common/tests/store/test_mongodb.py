@@ -1,0 +1,94 @@
+"""What the MongoDB adapter owes beyond the contract: it outlives its server."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from kaa_common.store import Collection, Document, StoreUnavailable
+from kaa_common.store.mongodb import MongoStore
+from support.mongo_server import MongoServer
+
+THINGS = Collection("things")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[MongoServer]:
+    """A server of this test's own, not yet running."""
+    server = MongoServer(tmp_path)
+    yield server
+    server.kill()
+
+
+def thing(document_id: str) -> Document:
+    return {"_id": document_id, "revision": 1}
+
+
+async def insert_in_the_end(store: MongoStore, document: Document, deadline: float) -> None:
+    async with asyncio.timeout(deadline):
+        while True:
+            try:
+                await store.insert(THINGS, document)
+            except StoreUnavailable:
+                await asyncio.sleep(0.05)
+            else:
+                return
+
+
+async def test_a_store_outlives_a_kill_9_of_its_server_and_nothing_acknowledged_is_lost(server: MongoServer) -> None:
+    server.start()
+    async with MongoStore(server.uri, "kaa", deadline=1.0) as store:
+        await store.insert(THINGS, thing("before"))
+
+        server.kill()
+        with pytest.raises(StoreUnavailable):
+            await store.insert(THINGS, thing("meanwhile"))
+        with pytest.raises(StoreUnavailable):
+            await store.ping()
+        await asyncio.to_thread(server.start)
+
+        await insert_in_the_end(store, thing("after"), 10)
+        assert set(await store.get(THINGS, ["before", "after"])) == {"before", "after"}
+
+
+async def test_a_server_that_hangs_is_unavailable_within_the_deadline(server: MongoServer) -> None:
+    server.start()
+    async with MongoStore(server.uri, "kaa", deadline=0.5) as store:
+        await store.insert(THINGS, thing("a"))
+
+        with server.hanging():
+            start = monotonic()
+            with pytest.raises(StoreUnavailable):
+                await store.get(THINGS, ["a"])
+            with pytest.raises(StoreUnavailable):
+                await store.replace(THINGS, thing("a"), 1)
+            assert monotonic() - start < 3
+
+        await insert_in_the_end(store, thing("b"), 10)
+
+
+async def test_a_store_waits_for_its_server_and_says_so(server: MongoServer, caplog: pytest.LogCaptureFixture) -> None:
+    async def open_and_ping() -> None:
+        async with MongoStore(server.uri, "kaa") as store:
+            await store.ping()
+
+    with caplog.at_level(logging.WARNING, "kaa_common.store.mongodb"):
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            group.create_task(open_and_ping())
+            while not caplog.records:
+                await asyncio.sleep(0.05)
+            await asyncio.to_thread(server.start)
+
+    record = next(record for record in caplog.records if record.name == "kaa_common.store.mongodb")
+    assert record.getMessage().startswith("MongoDB cannot be reached yet, trying again in 0.25 s: MongoDB: 127.0.0.1")
+    assert "Topology" not in record.getMessage()
+    assert record.exc_info is None
+
+
+async def test_a_uri_that_is_none_is_said_at_once() -> None:
+    with pytest.raises(StoreUnavailable, match="URI"):
+        async with MongoStore("http://127.0.0.1", "kaa"):
+            pass

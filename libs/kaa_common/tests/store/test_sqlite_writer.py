@@ -1,0 +1,75 @@
+"""What a transaction of many writes does when some of them, or all, cannot be done."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from kaa_common.store import Collection, Document, DuplicateKey, Index, InvalidDocument, StoreUnavailable
+from kaa_common.store.sqlite_file import encode_document, open_connection, stored_document
+from kaa_common.store.sqlite_writer import Writer
+
+BY_NAME = Index("by_name", ("name",), unique=True)
+BY_BOTH = Index("by_both", ("a", "b"))
+THINGS = Collection("things", (BY_NAME, BY_BOTH))
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    with open_connection(tmp_path / "store.db", 1.0) as connection:
+        yield connection
+
+
+@pytest.fixture
+def writer(connection: sqlite3.Connection) -> Writer:
+    writer = Writer(connection)
+    writer.process([lambda writer: writer.ensure([THINGS])])
+    return writer
+
+
+def thing(document_id: str, **members: object) -> Document:
+    return {"_id": document_id, "revision": 1, "name": document_id} | members
+
+
+def test_a_refused_write_leaves_the_others_of_its_batch_alone(writer: Writer, tmp_path: Path) -> None:
+    outcomes = writer.process(
+        [
+            lambda writer: writer.insert("things", encode_document(thing("a"))),
+            lambda writer: writer.insert("things", encode_document(thing("b", name="a"))),
+            lambda writer: writer.replace("things", encode_document(thing("a", revision=3)), 2),
+            lambda writer: writer.insert("things", encode_document(thing("c", a=[1, 2], b=[1, 2]))),
+            lambda writer: writer.insert("things", encode_document(thing("d"))),
+        ]
+    )
+
+    assert [type(outcome) for outcome in outcomes] == [type(None), DuplicateKey, bool, InvalidDocument, type(None)]
+    with closing(sqlite3.connect(tmp_path / "store.db")) as other:
+        assert [row[0] for row in other.execute("SELECT id FROM things")] == ["a", "d"]
+        assert other.execute('SELECT count(*) FROM "things.by_name"').fetchone() == (2,)
+
+
+def test_a_full_disk_loses_the_batch_and_nothing_else(writer: Writer, connection: sqlite3.Connection) -> None:
+    writer.process([lambda writer: writer.insert("things", encode_document(thing("before")))])
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+
+    with pytest.raises(StoreUnavailable, match="full"):
+        writer.process(
+            [
+                lambda writer: writer.insert("things", encode_document(thing("small"))),
+                lambda writer: writer.insert("things", encode_document(thing("large", text="x" * 100_000))),
+            ]
+        )
+
+    assert stored_document(connection, "things", "small") is None
+    connection.execute("PRAGMA max_page_count = 100000")
+    writer.process([lambda writer: writer.insert("things", encode_document(thing("small")))])
+    assert stored_document(connection, "things", "before") is not None
+    assert stored_document(connection, "things", "small") is not None
+
+
+def test_commits_are_synced_to_the_disk(connection: sqlite3.Connection) -> None:
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
