@@ -58,7 +58,7 @@ def is_condition(value: Any) -> bool:
 
 def is_element_condition(operand: Document) -> bool:
     """Tell whether an `$elemMatch` holds operators for the element itself, or (False) a query for an object in it."""
-    return is_condition(operand) and not operand.keys() & LOGICAL
+    return all(key.startswith("$") and key not in LOGICAL for key in operand)
 
 
 def _compile_query(source: Any) -> Predicate:
