@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
 from io import BytesIO
-from operator import attrgetter
 from typing import Annotated, Any, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
 import fastavro
@@ -59,7 +58,10 @@ def schema_of(cls: type[Any]) -> dict[str, Any]:
 
 
 def encode(message: Any) -> bytes:
-    """The message as an Avro datum. Raises ValueError or TypeError when a value does not fit its field."""
+    """The message as an Avro datum. Raises ValueError, TypeError or OverflowError when a value does not fit.
+
+    Whether an `Int` fits 32 bits is not checked.
+    """
     codec = _codec_of(type(message))
     buffer = BytesIO()
     fastavro.schemaless_writer(buffer, codec.schema, codec.to_wire(message))
@@ -140,7 +142,7 @@ def _schema_of_record(cls: Any) -> dict[str, Any]:
     for declared in fields(cls):
         wire_field = {"name": _wire_name_of(declared), "type": _schema_of_type(hints[declared.name])}
         if declared.default is not MISSING:
-            wire_field["default"] = [] if declared.default == () else declared.default
+            wire_field["default"] = list(declared.default) if isinstance(declared.default, tuple) else declared.default
         wire_fields.append(wire_field)
     return {"type": "record", "namespace": namespace, "name": name, "fields": wire_fields}
 
@@ -149,12 +151,11 @@ def _writer_of(annotation: Any) -> Callable[[Any], Any]:
     """A function from our value of this type to fastavro's."""
     if is_dataclass(annotation):
         hints = get_type_hints(annotation, include_extras=True)
-        names = [_wire_name_of(declared) for declared in fields(annotation)]
-        values_of = attrgetter(*(declared.name for declared in fields(annotation)))
+        names = [(_wire_name_of(declared), declared.name) for declared in fields(annotation)]
         nested = [(_wire_name_of(f), _writer_of(hints[f.name])) for f in fields(annotation) if _nests(hints[f.name])]
 
         def write_record(value: Any) -> dict[str, Any]:
-            wire = dict(zip(names, values_of(value), strict=True))
+            wire = {wire_name: getattr(value, own_name) for wire_name, own_name in names}
             for name, write in nested:
                 wire[name] = write(wire[name])
             return wire

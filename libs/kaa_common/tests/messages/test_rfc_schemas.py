@@ -2,10 +2,12 @@
 
 import pytest
 from fastavro.schema import fingerprint, to_parsing_canonical_form
+
 from kaa_common.avro import schema_of
 from kaa_common.messages.protocols import records
 
 # CRC-64-AVRO of the parsed canonical form of the schemas published with the RFCs.
+SCMP = "org.kaaproject.scmp.event.gen.v1"
 RFC_FINGERPRINTS = {
     "org.kaaproject.ipc.esp.gen.v1.ClientData": "d81cfa6261d44d90",
     "org.kaaproject.ipc.esp.gen.v1.ExtensionData": "bbcf4cfd1b794c32",
@@ -26,8 +28,8 @@ RFC_FINGERPRINTS = {
     "org.kaaproject.ipc.ecap.gen.v1.ClientCertificateValidationResponse": "6d2a422745939cd0",
     "org.kaaproject.ipc.ecap.gen.v1.EndpointTokenRevokedEvent": "a0f91d9103c8cb96",
     "org.kaaproject.ipc.ecap.gen.v1.ClientCredentialRevokedEvent": "eeab8cf10f57a22f",
-    "org.kaaproject.scmp.event.gen.v1.service.configuration.BroadcastConfigurationUpdateEvent": "8c18d39ec207ac81",
-    "org.kaaproject.scmp.event.gen.v1.service.configuration.ServiceSpecificConfigurationUpdateEvent": "99a2a6008777d5fe",
+    f"{SCMP}.service.configuration.BroadcastConfigurationUpdateEvent": "8c18d39ec207ac81",
+    f"{SCMP}.service.configuration.ServiceSpecificConfigurationUpdateEvent": "99a2a6008777d5fe",
     "org.kaaproject.ipc.event.gen.v1.endpoint.filter.EndpointFilterActivatedEvent": "a445921c09b44e62",
     "org.kaaproject.ipc.event.gen.v1.endpoint.filter.EndpointFilterPendingEvent": "89cd372460e8c574",
     "org.kaaproject.ipc.event.gen.v1.endpoint.filter.EndpointFilterDeletedEvent": "6e13890d33fe5865",

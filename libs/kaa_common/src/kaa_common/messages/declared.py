@@ -77,6 +77,8 @@ class Event(Generic[EventRecord]):
     owner: str
 
     def subject(self, instance: str, *names: str) -> str:
+        if len(names) != self.path.count("*"):
+            raise ValueError(f"the subject of this event has {self.path.count('*')} names, not {len(names)}")
         remaining = iter(names)
         return event_subject(instance, *(next(remaining) if part == "*" else part for part in self.path))
 
