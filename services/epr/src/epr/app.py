@@ -1,0 +1,52 @@
+"""The register put together: endpoints in the store, REST and NATS in front of it, events behind it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from epr.bus_api import Extension, MetadataManagement
+from epr.http_api import EndpointApi
+from epr.register import ENDPOINTS, Register
+from epr.registration import Registrar
+from epr.settings import EprSettings
+from epr.tokens import Tokens
+from kaa_common.app_versions import AppVersions
+from kaa_common.outbox import open_outbox
+from kaa_common.rest import rest_api
+from kaa_common.service import Platform, Service
+from kaa_common.settings import load
+
+TITLE = "EPR: endpoint register"
+DESCRIPTION = "Endpoints and their metadata. An endpoint is the platform's record of a device, its digital twin."
+
+
+@asynccontextmanager
+async def work(platform: Platform) -> AsyncIterator[None]:
+    settings = load(EprSettings, platform.environ, "EPR_")
+    names = platform.settings
+    rpc = platform.rpc
+    async with (
+        platform.store(ENDPOINTS) as store,
+        open_outbox(store, rpc.bus, ENDPOINTS) as outbox,
+        asyncio.TaskGroup() as tasks,
+    ):
+        register = Register(
+            store, outbox, tenant=names.tenant_id, instance=names.epr_instance, replica_id=rpc.replica_id
+        )
+        registrar = Registrar(store, register, Tokens(rpc, names.cm_instance, settings.token_timeout))
+        # With the configuration of the extension; the register itself needs an application version's name only.
+        app_versions = AppVersions(rpc, names.tekton_instance, names.epmx_instance)
+        await app_versions.start()
+        api = EndpointApi(register, registrar, app_versions, settings.request_timeout)
+        sweeping = tasks.create_task(registrar.keep_sweeping(), name="reservations")
+        await Extension(register, app_versions, names.epmx_instance).serve(rpc)
+        await MetadataManagement(register, names.epr_instance).serve(rpc)
+        platform.gateway.mount("epr", rest_api(TITLE, DESCRIPTION, "/epr", api.router(), platform.access))
+        try:
+            yield
+        finally:
+            platform.gateway.unmount("epr")
+            sweeping.cancel()
+
+
+SERVICE = Service("epr", work)

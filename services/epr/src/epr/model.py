@@ -1,0 +1,168 @@
+"""The endpoint: what the register knows about a device [pure].
+
+An endpoint is registered in two steps, since its token is kept by another service: first it is reserved, which no
+interface shows, then registered. The document keeps metadata as Kaa's filters query it, an array of `{key, value}`.
+
+The revision starts with the time of the registration in milliseconds and is raised by one with each change. So it never
+comes again, not even when the same id is unregistered and registered anew: neither an old ETag nor the `Nats-Msg-Id` of
+an old event can be taken for a new one, and a consumer that keeps the highest revision it saw misses nothing.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Self
+
+from epr.metadata import Metadata, check_limits
+from kaa_common import jsontext
+from kaa_common.errors import BadRequest, Unavailable
+from kaa_common.messages.eme import MetadataKeyUpdatedDto
+
+MAX_WAITING_BYTES = 4 * 1024 * 1024
+"""Bytes of an endpoint's events that wait for the bus: half of what a document may hold, five of the largest events."""
+
+_ENDPOINT_ID = re.compile("[a-zA-Z0-9._~-]{1,128}")
+
+Document = dict[str, Any]  # Any: the JSON that a store keeps
+
+
+class State(StrEnum):
+    RESERVED = "reserved"
+    """Its token is being provisioned, or that failed and has to be rolled back."""
+    REGISTERED = "registered"
+    UNREGISTERED = "unregistered"
+    """Gone for everybody, kept until its last events are published."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataChanges:
+    """What differs between two metadata, as 15/EME wants it: JSON text, None for the JSON null."""
+
+    removed: Mapping[str, None | str]
+    added: Mapping[str, None | str]
+    updated: Mapping[str, MetadataKeyUpdatedDto]
+
+    def __bool__(self) -> bool:
+        return bool(self.removed or self.added or self.updated)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    id: str
+    revision: int
+    state: State
+    tenant: str
+    application: str
+    app_version: str
+    app_version_at: int
+    """When it got this application version; UNIX milliseconds, as all times here."""
+    created_at: int
+    metadata: Metadata = field(default_factory=dict)
+    metadata_updated_at: int | None = None
+    token_id: str | None = None
+    """The token it was registered with: a registration that is repeated with it gets the same answer."""
+    reserved_until: int | None = None
+    """When a reservation may be rolled back by anyone."""
+    outbox: tuple[Mapping[str, Any], ...] = ()
+    """Events that may not be published yet (kaa_common.outbox)."""
+    pending: int | None = None
+
+    @classmethod
+    def from_document(cls, document: Document) -> Self:
+        return cls(
+            id=document["_id"],
+            revision=document["revision"],
+            state=State(document["state"]),
+            tenant=document["tenant"],
+            application=document["application"],
+            app_version=document["application_version"],
+            app_version_at=document["application_version_at"],
+            created_at=document["created_at"],
+            metadata={entry["key"]: entry["value"] for entry in document["metadata"]},
+            metadata_updated_at=document["metadata_updated_at"],
+            token_id=document["token_id"],
+            reserved_until=document["reserved_until"],
+            outbox=tuple(document.get("outbox", ())),
+            pending=document.get("pending"),
+        )
+
+    def to_document(self) -> Document:
+        document = {
+            "_id": self.id,
+            "revision": self.revision,
+            "state": self.state.value,
+            "tenant": self.tenant,
+            "application": self.application,
+            "application_version": self.app_version,
+            "application_version_at": self.app_version_at,
+            "created_at": self.created_at,
+            "metadata": [{"key": key, "value": value} for key, value in self.metadata.items()],
+            "metadata_updated_at": self.metadata_updated_at,
+            "token_id": self.token_id,
+            "reserved_until": self.reserved_until,
+        }
+        if self.pending is not None:
+            document |= {"outbox": list(self.outbox), "pending": self.pending}
+        if self.state is State.UNREGISTERED:
+            document["deleted"] = True  # for the outbox, which removes it
+        return document
+
+    def change_metadata(self, metadata: Metadata, now: int) -> tuple[Self, MetadataChanges]:
+        """The endpoint with other metadata, and what changed.
+
+        When nothing did, not one bit of a value, it is this endpoint: no revision, no event. A device may so repeat
+        what it said before at no cost.
+        Raises PayloadTooLarge; Unavailable when too many events wait for the bus.
+        """
+        changes = metadata_changes(self.metadata, metadata)
+        if not changes:
+            return self, changes
+        check_limits(metadata)
+        if sum(len(waiting["data"]) for waiting in self.outbox) > MAX_WAITING_BYTES:
+            raise Unavailable("too many events of this endpoint wait for the message bus")
+        return replace(self, revision=self.revision + 1, metadata=metadata, metadata_updated_at=now), changes
+
+    def registered(self, token_id: str, now: int) -> Self:
+        """A reservation whose token was provisioned."""
+        return replace(
+            self,
+            revision=self.revision + 1,
+            state=State.REGISTERED,
+            token_id=token_id,
+            reserved_until=None,
+            created_at=now,
+            app_version_at=now,
+            metadata_updated_at=now if self.metadata else None,
+        )
+
+    def reserved_again(self, until: int) -> Self:
+        return replace(self, revision=self.revision + 1, reserved_until=until)
+
+    def unregistered(self) -> Self:
+        return replace(
+            self, revision=self.revision + 1, state=State.UNREGISTERED, metadata={}, token_id=None, reserved_until=None
+        )
+
+
+def check_endpoint_id(endpoint_id: str) -> None:
+    """Raises BadRequest."""
+    if _ENDPOINT_ID.fullmatch(endpoint_id) is None:
+        raise BadRequest("an endpoint id is 1 to 128 letters, digits, '.', '_', '~' or '-'")
+
+
+def metadata_changes(before: Metadata, after: Metadata) -> MetadataChanges:
+    """The differences by key. Values are the same when their JSON texts are: 1, 1.0 and true are three values."""
+    removed = {key: _json_text(value) for key, value in before.items() if key not in after}
+    added: dict[str, None | str] = {}
+    updated: dict[str, MetadataKeyUpdatedDto] = {}
+    for key, value in after.items():
+        if key not in before:
+            added[key] = _json_text(value)
+        elif value is not before[key] and (new := _json_text(value)) != (old := _json_text(before[key])):
+            updated[key] = MetadataKeyUpdatedDto(new_value=new, old_value=old)
+    return MetadataChanges(removed=removed, added=added, updated=updated)
+
+
+def _json_text(value: Any) -> str | None:
+    return None if value is None else jsontext.dump(value).decode()

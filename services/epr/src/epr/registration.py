@@ -1,0 +1,176 @@
+"""Registration: an endpoint and its token come into being together or not at all.
+
+    reserve the id  ->  have the token provisioned  ->  register, with the event of it
+                                                    \\->  roll back: discard the token, drop the reservation
+
+A reservation is ours for a minute, far longer than the provisioning may take; then whoever meets it (a sweep, or the
+caller trying again) takes it over by compare-and-set, so that one alone rolls it back. Nobody but us ever sees it.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from epr.metadata import Metadata, check_limits
+from epr.model import Endpoint, State
+from epr.register import BY_APPLICATION, ENDPOINTS, Register
+from epr.tokens import ProvisionedToken, Tokens
+from kaa_common.app_versions import AppVersion
+from kaa_common.clock import now_ms
+from kaa_common.errors import Conflict, KaaError, Unavailable
+from kaa_common.store import Document, DocumentStore, DuplicateKey
+
+logger = logging.getLogger(__name__)
+
+RESERVED_FOR_MS: Final = 60_000
+SWEEP_INTERVAL: Final = 15.0
+"""Seconds between two looks for reservations left behind."""
+SWEEP_PAGE: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """What is to be registered."""
+
+    endpoint_id: str
+    app_version: AppVersion
+    metadata: Metadata
+    token: str | None = field(repr=False)
+    """None for a generated one."""
+
+
+class Registrar:
+    def __init__(self, store: DocumentStore, register: Register, tokens: Tokens) -> None:
+        self._store = store
+        self._register = register
+        self._tokens = tokens
+
+    async def register(self, wanted: Registration) -> tuple[Endpoint, ProvisionedToken]:
+        """Register an endpoint. Doing so again with the same id and token changes nothing and has the same answer.
+
+        Raises Conflict when the id or the token is taken, BadRequest for a malformed token, PayloadTooLarge;
+        Unavailable, DeadlineExceeded when the credentials service cannot be reached: nothing is registered then.
+        """
+        check_limits(wanted.metadata)
+        async with self._register.turn(wanted.endpoint_id):
+            endpoint = await self._reserve(wanted)
+            if endpoint.state is State.REGISTERED:
+                return endpoint, await self._repeat(wanted, endpoint)
+            try:
+                token = await self._tokens.provision(endpoint, wanted.token)
+                registered = await self._register.complete_registration(endpoint, token.id)
+                if registered is None:
+                    raise Unavailable("the registration took too long, try again")
+                return registered, token
+            except Exception:
+                # A write whose outcome is unknown may have registered it: then the revision says so, and it stays.
+                await self._roll_back_or_leave(endpoint)
+                raise
+
+    async def keep_sweeping(self) -> None:
+        """Roll back the reservations that were left behind."""
+        while True:
+            try:
+                await self.sweep()
+            except Unavailable as exc:
+                logger.warning("reservations left behind are not rolled back: %s", exc)
+            await asyncio.sleep(SWEEP_INTERVAL)
+
+    async def sweep(self) -> None:
+        """Roll back the reservations whose time is over. Raises Unavailable."""
+        last: Document | None = None
+        while page := await self._store.page(
+            ENDPOINTS, BY_APPLICATION, equals=[State.RESERVED.value], after=last, limit=SWEEP_PAGE
+        ):
+            for endpoint in map(Endpoint.from_document, page):
+                if _is_over(endpoint):
+                    logger.warning("rolling back a registration that was left behind")
+                    await self._roll_back_or_leave(endpoint)
+            last = page[-1]
+
+    async def _reserve(self, wanted: Registration) -> Endpoint:
+        """The reservation, or the endpoint that is registered with this id already."""
+        while True:
+            reservation = _reservation(wanted)
+            try:
+                await self._store.insert(ENDPOINTS, reservation.to_document())
+            except DuplicateKey:
+                pass
+            else:
+                return reservation
+            document = (await self._store.get(ENDPOINTS, [wanted.endpoint_id])).get(wanted.endpoint_id)
+            if document is None:
+                continue
+            existing = Endpoint.from_document(document)
+            if existing.state is State.REGISTERED:
+                return existing
+            if existing.state is State.UNREGISTERED:
+                successor = replace(
+                    reservation,
+                    revision=max(reservation.revision, existing.revision + 1),
+                    outbox=existing.outbox,
+                    pending=existing.pending,
+                )
+                if await self._store.replace(ENDPOINTS, successor.to_document(), existing.revision):
+                    return successor
+            elif _is_over(existing):
+                await self._roll_back(existing)
+            else:
+                raise Unavailable("this endpoint is being registered, try again")
+
+    async def _repeat(self, wanted: Registration, endpoint: Endpoint) -> ProvisionedToken:
+        """The token of a registered endpoint, if this is the registration that made it."""
+        taken = Conflict("the endpoint id is taken")
+        if wanted.token is None or wanted.app_version.app_name != endpoint.application:
+            raise taken
+        try:
+            token = await self._tokens.provision(endpoint, wanted.token)
+        except Conflict:
+            raise taken from None
+        if token.id != endpoint.token_id:
+            raise taken
+        return token
+
+    async def _roll_back_or_leave(self, reservation: Endpoint) -> None:
+        try:
+            await self._roll_back(reservation)
+        except KaaError as exc:
+            logger.warning("a registration is rolled back later: %s", exc)
+
+    async def _roll_back(self, reservation: Endpoint) -> None:
+        """Undo a reservation, unless it was registered or taken over meanwhile."""
+        claimed = reservation.reserved_again(now_ms() + RESERVED_FOR_MS)
+        if not await self._store.replace(ENDPOINTS, claimed.to_document(), reservation.revision):
+            return
+        try:
+            await self._tokens.discard(claimed)
+        except KaaError:
+            given_up = claimed.reserved_again(now_ms())  # the next one may try at once
+            await self._store.replace(ENDPOINTS, given_up.to_document(), claimed.revision)
+            raise
+        if claimed.outbox:
+            # It stood in the place of an unregistered endpoint whose last event may still have to go out.
+            await self._store.replace(ENDPOINTS, claimed.unregistered().to_document(), claimed.revision)
+        else:
+            await self._store.delete(ENDPOINTS, claimed.id, claimed.revision)
+
+
+def _reservation(wanted: Registration) -> Endpoint:
+    now = now_ms()
+    return Endpoint(
+        id=wanted.endpoint_id,
+        revision=now,
+        state=State.RESERVED,
+        tenant=wanted.app_version.tenant_id,
+        application=wanted.app_version.app_name,
+        app_version=wanted.app_version.name,
+        app_version_at=now,
+        created_at=now,
+        metadata=wanted.metadata,
+        reserved_until=now + RESERVED_FOR_MS,
+    )
+
+
+def _is_over(reservation: Endpoint) -> bool:
+    return reservation.reserved_until is None or reservation.reserved_until <= now_ms()

@@ -1,0 +1,61 @@
+"""The credentials service as the register sees it: it provisions an endpoint's first token, and discards it again."""
+
+from dataclasses import dataclass
+
+from epr.model import Endpoint
+from kaa_common.clock import Deadline
+from kaa_common.errors import Conflict, Unavailable, error_of
+from kaa_common.messages.etp import (
+    DISCARD_TOKENS,
+    PROVISION_TOKEN,
+    EndpointTokenProvisionRequest,
+    EndpointTokensDiscardRequest,
+)
+from kaa_common.rpc import Rpc, request_header
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvisionedToken:
+    id: str
+    value: str
+    status: str
+
+    def __repr__(self) -> str:
+        return f"ProvisionedToken(id={self.id!r})"  # the value is a secret
+
+
+class Tokens:
+    def __init__(self, rpc: Rpc, cm_instance: str, timeout: float) -> None:
+        self._rpc = rpc
+        self._cm_instance = cm_instance
+        self._timeout = timeout
+
+    async def provision(self, endpoint: Endpoint, token: str | None) -> ProvisionedToken:
+        """The endpoint's token: this one, or a new one for None.
+
+        Raises BadRequest when it is malformed, Conflict when it is taken; Unavailable, DeadlineExceeded.
+        """
+        request = EndpointTokenProvisionRequest(
+            **request_header(Deadline.after(self._timeout)),
+            tenant_id=endpoint.tenant,
+            app_name=endpoint.application,
+            endpoint_id=endpoint.id,
+            token=token,
+        )
+        response = (await self._rpc.call(PROVISION_TOKEN, self._cm_instance, request)).message
+        if response.status_code == 409:
+            raise Conflict("the endpoint token is taken")
+        if response.status_code != 201:
+            raise error_of(response.status_code, response.reason_phrase)
+        if response.token_id is None or response.token is None or response.token_status is None:
+            raise Unavailable("the credentials service gave no token")
+        return ProvisionedToken(id=response.token_id, value=response.token, status=response.token_status)
+
+    async def discard(self, endpoint: Endpoint) -> None:
+        """Delete all tokens of an endpoint whose registration failed. Raises Unavailable, DeadlineExceeded."""
+        request = EndpointTokensDiscardRequest(
+            **request_header(Deadline.after(self._timeout)), app_name=endpoint.application, endpoint_id=endpoint.id
+        )
+        response = (await self._rpc.call(DISCARD_TOKENS, self._cm_instance, request)).message
+        if response.status_code != 200:
+            raise error_of(response.status_code, response.reason_phrase)
