@@ -23,7 +23,9 @@ from kaa_common.health import Health
 from kaa_common.http_server import Gateway
 from kaa_common.rpc import Rpc
 from kaa_common.settings import Environ, PlatformSettings, load
-from kaa_common.store import Collection, DocumentStore, MongoStore, SqliteStore
+from kaa_common.store import Collection, DocumentStore
+from kaa_common.store.mongodb import MongoStore
+from kaa_common.store.sqlite import SqliteStore
 
 logger = logging.getLogger(__name__)
 
