@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
+from kaa_common.errors import BadRequest, Unavailable
+
 Document = dict[str, Any]  # Any: a document holds whatever JSON its owner puts there
 Scalar = str | int | float | bool | None
 
@@ -36,7 +38,7 @@ class StoreError(Exception):
     """Base of everything a store raises."""
 
 
-class StoreUnavailable(StoreError):
+class StoreUnavailable(StoreError, Unavailable):
     """The database did not answer within the deadline, or cannot; the outcome of a write is unknown."""
 
 
@@ -53,7 +55,7 @@ class InvalidDocument(StoreError):
     """The document cannot be kept exactly: see `DocumentStore.insert` for what can."""
 
 
-class QueryError(StoreError):
+class QueryError(StoreError, BadRequest):
     """The query is refused; the text says which part and why, and may be shown to the one who wrote it."""
 
 
