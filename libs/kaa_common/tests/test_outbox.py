@@ -132,6 +132,11 @@ async def test_events_stay_in_the_document_until_the_server_has_them(
     assert await read(store) == written
 
 
+async def test_a_change_without_events_costs_no_second_write(store: DocumentStore, outbox: Outbox) -> None:
+    document = {"_id": "a", "revision": 1}
+    assert outbox.append(document) == document
+
+
 async def test_settling_an_older_revision_leaves_the_newer_one_alone(
     store: DocumentStore, bus: RecordingBus, outbox: Outbox
 ) -> None:

@@ -71,6 +71,8 @@ class Outbox:
 
     def append(self, document: Document, *entries: Entry) -> Document:
         """The document to write: with these events behind those of its earlier changes that may not be out yet."""
+        if not entries:
+            return document
         waiting = [waiting for waiting in document.get("outbox", ()) if not self._sent.get(_key(waiting))]
         return {**document, "outbox": [*waiting, *entries], "pending": now_ms()}
 
