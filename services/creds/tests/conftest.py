@@ -1,0 +1,106 @@
+"""The service without its process: real stores, a real bus, the REST interface called in memory."""
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pymongo
+import pytest
+
+from creds.bus_api import BusApi
+from creds.documents import TOKENS
+from creds.hashing import TokenKeys
+from creds.register import Register
+from creds.rest_api import RestApi
+from creds.tokens import Tokens
+from kaa_common.access import Access, hash_api_key
+from kaa_common.bus import NatsBus
+from kaa_common.messages.ecap import TOKEN_REVOKED, EndpointTokenRevokedEvent
+from kaa_common.outbox import Outbox, open_outbox
+from kaa_common.rest import rest_api
+from kaa_common.rpc import Rpc
+from kaa_common.store import DocumentStore
+from kaa_common.store.mongodb import MongoStore
+from kaa_common.store.sqlite import SqliteStore
+from support.mongo_server import mongodb_uri
+
+API_KEY = "key"
+KEYS = TokenKeys.parse("new:0123456789abcdef,old:fedcba9876543210")
+
+
+@pytest.fixture(scope="session")
+def mongodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URI of one server for all tests."""
+    with mongodb_uri(tmp_path_factory.mktemp("mongodb")) as uri:
+        yield uri
+
+
+@pytest.fixture(params=["sqlite", "mongodb"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[DocumentStore]:
+    """A store of each kind, with the service's collections."""
+    if request.param == "sqlite":
+        async with SqliteStore(tmp_path / "creds.db") as sqlite:
+            await sqlite.ensure([TOKENS])
+            yield sqlite
+    else:
+        uri, database = request.getfixturevalue("mongodb"), f"creds_{secrets.token_hex(8)}"
+        async with MongoStore(uri, database) as mongo:
+            await mongo.ensure([TOKENS])
+            yield mongo
+        with pymongo.MongoClient[dict[str, object]](uri) as client:
+            client.drop_database(database)
+
+
+@pytest.fixture
+def suffix() -> str:
+    """Makes the instance names of a test its own, as the nats-server is shared."""
+    return secrets.token_hex(4)
+
+
+@pytest.fixture
+async def outbox(store: DocumentStore, bus: NatsBus) -> AsyncIterator[Outbox]:
+    async with open_outbox(store, bus, TOKENS) as outbox:
+        yield outbox
+
+
+@pytest.fixture
+def make_tokens(store: DocumentStore, outbox: Outbox, suffix: str) -> Callable[[TokenKeys], Tokens]:
+    """The use cases as a replica with these keys has them."""
+    return lambda keys: Tokens(store, outbox, keys, instance=f"cm-{suffix}", replica_id="replica", generated_length=10)
+
+
+@pytest.fixture
+def tokens(make_tokens: Callable[[TokenKeys], Tokens]) -> Tokens:
+    return make_tokens(KEYS)
+
+
+@pytest.fixture
+async def served(tokens: Tokens, rpc: Rpc, suffix: str) -> str:
+    """The instance name under which the service answers on the bus."""
+    await BusApi(tokens).serve(rpc, f"cm-{suffix}", f"epr-{suffix}")
+    await rpc.bus.flush(5)
+    return f"cm-{suffix}"
+
+
+@pytest.fixture
+async def revoked(rpc: Rpc, suffix: str) -> list[EndpointTokenRevokedEvent]:
+    """The revoked events heard so far."""
+    heard: list[EndpointTokenRevokedEvent] = []
+
+    async def hear(event: EndpointTokenRevokedEvent) -> None:
+        heard.append(event)
+
+    await rpc.listen(TOKEN_REVOKED, f"cm-{suffix}", hear)
+    await rpc.bus.flush(5)
+    return heard
+
+
+@pytest.fixture
+async def client(tokens: Tokens, rpc: Rpc, suffix: str) -> AsyncIterator[httpx.AsyncClient]:
+    router = RestApi(tokens, Register(rpc, f"epr-{suffix}"), "tenant").router()
+    api = rest_api("Credentials", "", "/cm", router, Access(hash_api_key(API_KEY)))
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(api), base_url="http://test/cm/api/v1", headers={"X-API-Key": API_KEY}
+    ) as client:
+        yield client
