@@ -1,7 +1,6 @@
 """Probes of a process: `/livez` (it runs), `/readyz` (all it depends on answers), `/metrics` (Prometheus text)."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -9,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-logger = logging.getLogger(__name__)
+from kaa_common.errors import KaaError
 
 CHECK_TIMEOUT = 1.0
 """Seconds a part has to answer: a probe itself is given up after as many in Kubernetes."""
@@ -39,13 +38,9 @@ class Health:
         problems = dict.fromkeys(sorted(self._awaited), "starting")
         if self.stopping:
             problems["process"] = "stopping"
-        for part, check in self._checks.items():
-            try:
-                async with asyncio.timeout(CHECK_TIMEOUT):
-                    await check()
-            except Exception as exc:
-                problems[part] = str(exc) or type(exc).__name__
-        return problems
+        async with asyncio.TaskGroup() as checking:
+            found = {part: checking.create_task(_problem(check)) for part, check in self._checks.items()}
+        return problems | {part: problem for part, task in found.items() if (problem := task.result())}
 
     def routes(self) -> list[Route]:
         return [
@@ -64,3 +59,16 @@ class Health:
 
     async def _metrics(self, _: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _problem(check: Check) -> str:
+    """What is wrong; empty when nothing is."""
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT):
+            await check()
+    except TimeoutError:
+        return f"no answer within {CHECK_TIMEOUT:g} s"
+    except Exception as exc:
+        # Whoever can reach the probe reads this: the text of an unexpected error may hold anything.
+        return (isinstance(exc, KaaError) and str(exc)) or type(exc).__name__
+    return ""

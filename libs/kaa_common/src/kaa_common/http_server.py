@@ -5,26 +5,29 @@ uvicorn is embedded: it neither handles signals nor ends the process, both are t
 
 import asyncio
 import contextlib
+import math
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kaa_common.errors import StartError
+from kaa_common.http_errors import answer_http_error
 
 BACKLOG = 2048
 """Connections the kernel keeps waiting to be accepted: a whole site's devices coming back at once."""
 
 
 class Gateway:
-    """Hands each request to the application mounted at the longest matching prefix of its path."""
+    """Hands each request to the application mounted at the first segment of its path."""
 
     def __init__(self, routes: list[Route]) -> None:
-        self._own = Starlette(routes=routes)
+        self._own = Starlette(routes=routes, exception_handlers={HTTPException: answer_http_error})
         self._mounted: dict[str, ASGIApp] = {}
 
     def mount(self, prefix: str, app: ASGIApp) -> None:
@@ -35,20 +38,8 @@ class Gateway:
         del self._mounted[prefix]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app_of(scope)(scope, receive, send)
-
-    def _app_of(self, scope: Scope) -> ASGIApp:
-        if scope["type"] != "http":
-            return _refuse
-        prefix = scope["path"].split("/", 2)[1]
-        if prefix in self._mounted:
-            return self._mounted[prefix]
-        return self._own
-
-
-async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1000})
+        prefix = scope["path"].removeprefix("/").partition("/")[0]
+        await self._mounted.get(prefix, self._own)(scope, receive, send)
 
 
 class _Server(uvicorn.Server):
@@ -64,6 +55,7 @@ def bind(host: str, port: int, setting: str) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(BACKLOG)
     except OSError as exc:
         listener.close()
         raise StartError(f"cannot listen on {host}:{port}: {exc.strerror}; choose another port with {setting}") from exc
@@ -79,9 +71,10 @@ async def serve(app: ASGIApp, listener: socket.socket, grace: float) -> AsyncIte
             log_config=None,
             access_log=False,
             lifespan="off",
+            ws="none",
             server_header=False,
             backlog=BACKLOG,
-            timeout_graceful_shutdown=round(grace),
+            timeout_graceful_shutdown=math.ceil(grace),
         )
     )
     async with asyncio.TaskGroup() as tasks:

@@ -40,6 +40,7 @@ def configure(level: str, log_format: Format) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter(_TEXT_FORMAT))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    # They report each of their steps; we report the state, once.
-    for library in ("pymongo", "uvicorn"):
-        logging.getLogger(library).setLevel(logging.WARNING)
+    # It reports each failed attempt; we report the state, once.
+    logging.getLogger("pymongo").setLevel(logging.WARNING)
+    # It reports each of its own steps, and warns of each malformed request that anybody may send.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)

@@ -17,7 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kaa_common import jsontext
 from kaa_common.access import Access
-from kaa_common.errors import KaaError, PayloadTooLarge, PreconditionFailed, status_of
+from kaa_common.errors import KaaError, PayloadTooLarge, PreconditionFailed
+from kaa_common.http_errors import answer_error, answer_http_error
 
 MAX_BODY = 1024 * 1024
 """Bytes of a request body: four times the largest metadata document."""
@@ -52,9 +53,21 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
+    """Hands a StrictRequest to the operation, and tells what is wrong with its body."""
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        return lambda request: handle(StrictRequest(request.scope, request.receive))
+
+        async def handle_strictly(request: Request) -> Response:
+            try:
+                return await handle(StrictRequest(request.scope, request.receive))
+            except HTTPException as exc:
+                # FastAPI makes a 400 without details of whatever reading the body raises.
+                if isinstance(exc.__cause__, KaaError):
+                    raise exc.__cause__ from None
+                raise
+
+        return handle_strictly
 
 
 def rest_api(title: str, description: str, prefix: str, router: APIRouter, access: Access) -> ASGIApp:
@@ -77,10 +90,10 @@ def rest_api(title: str, description: str, prefix: str, router: APIRouter, acces
         responses=errors(400, 401, 500, 503),
     )
     api.include_router(router, prefix=base, dependencies=[Depends(check_access)])
-    api.add_exception_handler(KaaError, _answer_kaa_error)
+    api.add_exception_handler(KaaError, answer_error)
     api.add_exception_handler(RequestValidationError, _answer_invalid_request)
-    api.add_exception_handler(HTTPException, _answer_http_error)
-    api.add_exception_handler(Exception, _answer_kaa_error)
+    api.add_exception_handler(HTTPException, answer_http_error)
+    api.add_exception_handler(Exception, answer_error)
     return BoundedBody(api, MAX_BODY)
 
 
@@ -132,16 +145,6 @@ def check_if_match(if_match: str | None, revision: int) -> None:
 def is_unchanged(if_none_match: str | None, revision: int) -> bool:
     """Whether the caller has this revision already: answer 304 (RFC 9110 section 13.1.2)."""
     return if_none_match is not None and bool(tags_in(if_none_match) & {"*", etag_of(revision)})
-
-
-async def _answer_kaa_error(_: Request, error: Exception) -> Response:
-    status_code, message = status_of(error)
-    return JSONResponse({"message": message}, status_code)
-
-
-async def _answer_http_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return JSONResponse({"message": error.detail}, error.status_code, error.headers)
 
 
 async def _answer_invalid_request(_: Request, error: Exception) -> Response:

@@ -1,0 +1,202 @@
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from kaa_common.errors import StartError
+from kaa_common.http_server import Gateway, bind, serve
+
+
+async def show_path(scope: Scope, receive: Receive, send: Send) -> None:
+    await PlainTextResponse(f"mounted {scope['path']}")(scope, receive, send)
+
+
+async def show_own(request: Request) -> Response:
+    return PlainTextResponse(f"own {request.url.path}")
+
+
+@asynccontextmanager
+async def client_of(app: ASGIApp, grace: float = 5.0) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the application, served on a real port."""
+    listener = bind("127.0.0.1", 0, "KAA_HTTP_PORT")
+    port = listener.getsockname()[1]
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client, serve(app, listener, grace):
+        yield client
+
+
+@pytest.fixture
+def gateway() -> Gateway:
+    return Gateway([Route("/livez", show_own)])
+
+
+async def test_a_request_goes_to_what_is_mounted_at_the_start_of_its_path(gateway: Gateway) -> None:
+    gateway.mount("kp1", show_path)
+
+    async with client_of(gateway) as client:
+        assert (await client.get("/kp1/a/b")).text == "mounted /kp1/a/b"
+        assert (await client.post("/kp1")).text == "mounted /kp1"
+        assert (await client.get("/livez")).text == "own /livez"
+
+
+@pytest.mark.parametrize("path", ["/", "/other", "/kp1x", "//kp1", "/kp", "/livez/more"])
+async def test_anything_else_is_a_404_with_a_message(gateway: Gateway, path: str) -> None:
+    gateway.mount("kp1", show_path)
+
+    async with client_of(gateway) as client:
+        response = await client.get(path)
+
+    assert (response.status_code, response.json()) == (404, {"message": "Not Found"})
+
+
+async def test_a_wrong_method_is_a_405_with_a_message(gateway: Gateway) -> None:
+    async with client_of(gateway) as client:
+        response = await client.post("/livez")
+
+    assert (response.status_code, response.json()) == (405, {"message": "Method Not Allowed"})
+
+
+async def test_what_is_unmounted_is_gone(gateway: Gateway) -> None:
+    gateway.mount("kp1", show_path)
+    gateway.unmount("kp1")
+
+    async with client_of(gateway) as client:
+        assert (await client.get("/kp1/a")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close, Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        b"garbage\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\n",
+    ],
+)
+async def test_a_strange_request_costs_nobody_anything(
+    gateway: Gateway, request_bytes: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with client_of(gateway, grace=1) as client:
+        reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        writer.write(request_bytes)
+        writer.write_eof()
+        async with asyncio.timeout(5):
+            await reader.read()
+        writer.close()
+        assert (await client.get("/livez")).status_code == 200
+    assert all(record.exc_info is None for record in caplog.records)
+
+
+def test_a_taken_port_is_one_sentence_that_says_what_to_do() -> None:
+    with contextlib.closing(bind("127.0.0.1", 0, "KAA_HTTP_PORT")) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(StartError, match=f"127.0.0.1:{port}: Address already in use; .* KAA_HTTP_PORT"):
+            bind("127.0.0.1", port, "KAA_HTTP_PORT")
+
+
+def test_a_host_that_is_none_is_one_sentence() -> None:
+    with pytest.raises(StartError, match=r"cannot listen on host\.invalid:8080"):
+        bind("host.invalid", 8080, "KAA_HTTP_PORT")
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+def test_an_address_of_ipv6_can_be_listened_on() -> None:
+    try:
+        with contextlib.closing(bind("::1", 0, "KAA_HTTP_PORT")) as listener:
+            assert listener.family == socket.AF_INET6
+    except StartError as exc:
+        pytest.skip(str(exc))
+
+
+async def test_a_client_that_comes_before_the_server_runs_is_served(gateway: Gateway) -> None:
+    listener = bind("127.0.0.1", 0, "KAA_HTTP_PORT")
+    early = socket.create_connection(listener.getsockname())
+    early.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+
+    async with serve(gateway, listener, 5):
+        answer = await asyncio.to_thread(early.recv, 1000)
+    early.close()
+
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+async def test_stopping_lets_the_requests_in_progress_finish_and_takes_no_more() -> None:
+    started = asyncio.Event()
+    go_on = asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        started.set()
+        await go_on.wait()
+        await PlainTextResponse("done")(scope, receive, send)
+
+    async with asyncio.TaskGroup() as tasks, client_of(slow) as client:
+        request = tasks.create_task(client.get("/"))
+        await started.wait()
+        address = client.base_url.host, client.base_url.port
+
+        async def go_on_when_nobody_is_accepted() -> None:
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection(*address)
+                except ConnectionRefusedError:
+                    go_on.set()
+                    return
+                writer.close()
+                await asyncio.sleep(0.01)
+
+        tasks.create_task(go_on_when_nobody_is_accepted())
+        # The client stays open until its request is answered.
+        tasks.create_task(asyncio.wait_for(asyncio.shield(request), 5))
+    assert request.result().text == "done"
+
+
+async def test_a_request_that_does_not_end_is_given_up_after_the_grace() -> None:
+    started = asyncio.Event()
+    ended = asyncio.Event()
+
+    async def stuck(scope: Scope, receive: Receive, send: Send) -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+
+        async def ask(client: httpx.AsyncClient) -> None:
+            with contextlib.suppress(httpx.HTTPError):
+                await client.get("/")
+
+        async with client_of(stuck, grace=0.1) as client:
+            tasks.create_task(ask(client))
+            await started.wait()
+        await ended.wait()
+
+
+async def test_an_idle_connection_does_not_hold_up_the_end(gateway: Gateway) -> None:
+    async with asyncio.timeout(3):
+        async with client_of(gateway, grace=30) as client:
+            await client.get("/livez")  # and the client keeps the connection
+
+
+async def test_an_unexpected_error_of_an_application_is_logged_once_and_the_server_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/fail":
+            raise RuntimeError("of the application")
+        await show_path(scope, receive, send)
+
+    async with client_of(fail) as client:
+        assert (await client.get("/fail")).status_code == 500
+        assert (await client.get("/fine")).status_code == 200
+
+    assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == 1
