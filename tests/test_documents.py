@@ -1,0 +1,51 @@
+"""The documents hold what they promise: their links lead somewhere, and they name every variable there is."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from creds.settings import CredsSettings
+from epr.settings import EprSettings
+from kaa_common.settings import PlatformSettings, Settings
+from kpc.settings import KpcSettings
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [
+    document
+    for pattern in ("*.md", "docs/**/*.md", "libs/*/*.md", "services/*/*.md")
+    for document in ROOT.glob(pattern)
+]
+LINK = re.compile(r"\[([^\]]+)\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
+SETTINGS: list[tuple[str, type[Settings]]] = [
+    ("", PlatformSettings),
+    ("KPC_", KpcSettings),
+    ("EPR_", EprSettings),
+    ("CREDS_", CredsSettings),
+]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.relative_to(ROOT)))
+def test_every_link_leads_to_a_file(document: Path) -> None:
+    links = [target for _, target in LINK.findall(document.read_text())]
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def test_the_functions_that_the_readme_points_at_are_where_it_says() -> None:
+    links = re.findall(r"\[`([A-Za-z_.]+)`\]\(([^)]+\.py)\)", (ROOT / "README.md").read_text())
+    assert len(links) >= 5
+    for name, file in links:
+        *class_name, function = name.split(".")
+        code = (ROOT / file).read_text()
+        assert f"def {function}(" in code, f"{name} is not in {file}"
+        assert not class_name or f"class {class_name[0]}" in code, f"{name} is not in {file}"
+
+
+def test_the_operations_guide_names_every_variable() -> None:
+    guide = (ROOT / "docs" / "operations.md").read_text()
+    variables = {
+        str(field.validation_alias or f"{prefix}{name.upper()}")
+        for prefix, model in SETTINGS
+        for name, field in model.model_fields.items()
+    }
+    assert sorted(variable for variable in variables if f"`{variable}`" not in guide) == []
