@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -19,8 +19,8 @@ import httpx
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from kaa_cli.data_folder import ADMIN_KEY
 from kaa_cli.errors import CommandError
-from kaa_cli.rest_client import find_api_key
 from kaa_cli.stack import StackOptions
 
 START_TIMEOUT = 60.0
@@ -29,11 +29,11 @@ ANSWER_TIMEOUT = 10.0
 """Seconds the device waits for an answer: more than the platform takes to say that it has none."""
 
 
-def demo(options: StackOptions, environ: Mapping[str, str]) -> int:
+def demo(options: StackOptions) -> int:
     """Tell the story; the exit code of the process."""
     url = f"http://{options.host}:{options.http_port}"
     with _platform(options, url):
-        api_key = find_api_key(environ, options.data.parent)
+        api_key = _admin_key(options, url)
         with (
             httpx.Client(base_url=url, headers={"X-API-Key": api_key}, timeout=ANSWER_TIMEOUT) as administrator,
             httpx.Client(base_url=url, timeout=ANSWER_TIMEOUT) as device,
@@ -167,6 +167,15 @@ def _platform(options: StackOptions, url: str) -> Iterator[None]:
         finally:
             print("\nStopping the platform ...", flush=True)
             process.send_signal(signal.SIGTERM)
+
+
+def _admin_key(options: StackOptions, url: str) -> str:
+    file = options.data / ADMIN_KEY
+    try:
+        return file.read_text().strip()
+    except OSError as exc:
+        message = f"cannot read {file}, the key of the platform at {url}: {exc.strerror}; say with --data where it is"
+        raise CommandError(message) from exc
 
 
 def _wait_ready(process: subprocess.Popen[bytes], url: str) -> None:

@@ -150,7 +150,7 @@ def _demo(arguments: Namespace) -> int:
     from kaa_cli.demo import demo
     from kaa_cli.stack import StackOptions
 
-    return demo(StackOptions.of(arguments), os.environ)
+    return demo(StackOptions.of(arguments))
 
 
 def _bench(arguments: Namespace) -> int:
