@@ -12,7 +12,8 @@ from cachetools import TTLCache
 from kaa_common import jsontext
 from kaa_common.bus import BusMessage
 from kaa_common.clock import Deadline
-from kaa_common.errors import NotFound, error_of
+from kaa_common.errors import NotFound, Unavailable, error_of
+from kaa_common.jsontext import InvalidJson
 from kaa_common.messages.acp import GET_APP_VERSION_CONFIG, AppVersionConfigRequest
 from kaa_common.messages.scmp import CONFIGURATION_DELETED, CONFIGURATION_UPSERTED, SPECIFIC_UPDATES
 from kaa_common.rpc import Rpc, request_header
@@ -84,7 +85,7 @@ class AppVersions:
             name=name,
             app_name=response.app_name,
             tenant_id=response.tenant_id,
-            config=jsontext.parse(response.config) if response.config else {},
+            config=_config_of(name, response.config),
         )
         if to_keep:
             self._known[name] = found
@@ -98,3 +99,16 @@ class AppVersions:
         self._changes += 1
         self._known.clear()
         self._unknown.clear()
+
+
+def _config_of(name: str, text: bytes | None) -> Mapping[str, Any]:
+    if not text:
+        return {}
+    try:
+        config = jsontext.parse(text)
+    except InvalidJson:
+        config = None
+    if not isinstance(config, dict):
+        # InvalidJson would be a 400, and the caller has done nothing wrong.
+        raise Unavailable(f"the configuration of {name} cannot be read")
+    return config

@@ -78,8 +78,10 @@ async def serve(app: ASGIApp, listener: socket.socket, grace: float) -> AsyncIte
         )
     )
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(server.serve([listener]), name="http server")
+        serving = tasks.create_task(server.serve([listener]), name="http server")
         try:
             yield
         finally:
             server.should_exit = True
+            # Also when the context is left by an error: the group would cancel it, and leave its connections open.
+            await asyncio.wait([serving])

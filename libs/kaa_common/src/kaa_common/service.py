@@ -2,7 +2,8 @@
 
 Start: settings, HTTP port (so that the probes answer), then each service: bus, store, its own parts; then ready.
 Stop, on SIGTERM or SIGINT: not ready, HTTP stops accepting and finishes what is in progress, then the services in
-reverse order, each closing its listeners, draining its bus and closing its store; exit code 0.
+reverse order, each taking no more requests from the bus and finishing those it has, then closing its own parts (which
+may still publish), its store and its bus; exit code 0.
 """
 
 import asyncio
@@ -139,7 +140,11 @@ async def _running(
         )
         async with service.work(platform):
             health.watch(service.name, check_bus)
-            yield
+            try:
+                yield
+            finally:
+                # While the service still has what its handlers need: they finish, and other replicas take over.
+                await connection.leave_queues()
 
 
 def main(services: Sequence[Service], environ: Environ) -> int:
