@@ -50,6 +50,16 @@ async def test_a_provisioned_token_is_shown_once(client: httpx.AsyncClient, toke
     assert body["token"] not in (await client.get(PATH)).text
 
 
+async def test_a_token_is_shown_without_its_value(client: httpx.AsyncClient) -> None:
+    created = await provision(client, token="t0ken")
+    shown = await client.get(created.headers["Location"])
+    assert (shown.status_code, shown.headers["ETag"]) == (200, '"1"')
+    assert shown.json() == {key: value for key, value in created.json().items() if key != "token"}
+    unchanged = await client.get(created.headers["Location"], headers={"If-None-Match": '"1"'})
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
+    assert (await client.get(f"{PATH}/unknown")).status_code == 404
+
+
 async def test_a_provided_token_is_taken_once(client: httpx.AsyncClient) -> None:
     assert (await provision(client, token="t0ken")).json()["token"] == "t0ken"
     again = await provision(client, token="t0ken")

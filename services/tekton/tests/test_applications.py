@@ -9,6 +9,7 @@ from kaa_common.avro import decode
 from kaa_common.bus import BusMessage, NatsBus
 from kaa_common.errors import Conflict, NotFound, PayloadTooLarge, PreconditionFailed
 from kaa_common.messages.scmp import (
+    CONFIGURATION_DELETED,
     CONFIGURATION_UPSERTED,
     BroadcastConfigurationUpdateEvent,
     ServiceSpecificConfigurationUpdateEvent,
@@ -72,6 +73,31 @@ async def test_applications_are_listed_in_the_order_they_were_created(applicatio
     listed = await applications.list_all()
     assert sorted(listed, key=lambda application: application.name) == sorted(created, key=lambda a: a.name)
     assert [application.created_ms for application in listed] == sorted(a.created_ms for a in created)
+
+
+async def test_deletions_are_announced_as_such(
+    applications: Applications, bus: NatsBus, instance: str, heard: list[BusMessage]
+) -> None:
+    async def hear(message: BusMessage) -> None:
+        heard.append(message)
+
+    await bus.subscribe(CONFIGURATION_DELETED.subject(instance), hear)
+    await bus.flush(5)
+    await applications.create("meters", {})
+    await applications.create_version("meters", "v1", {})
+    await applications.delete_version("meters", "meters-v1", any_revision)
+    await applications.delete("meters", any_revision)
+    await eventually(lambda: len(heard) == 4)
+    deleted = [decode(BroadcastConfigurationUpdateEvent, m.data) for m in heard if m.subject.endswith(".delete")]
+    assert [(event.app_name, event.app_ver_name) for event in deleted] == [("meters", "meters-v1"), ("meters", None)]
+
+
+async def test_a_deleted_application_leaves_nothing_behind(store: DocumentStore, applications: Applications) -> None:
+    await applications.create("meters", {})
+    await applications.delete("meters", any_revision)
+    async with asyncio.timeout(5):
+        while await store.get(APPLICATIONS, ["meters"]):
+            await asyncio.sleep(0.001)
 
 
 async def test_an_application_of_another_tenant_is_unknown(

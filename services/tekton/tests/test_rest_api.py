@@ -154,6 +154,32 @@ async def test_what_does_not_exist_is_not_found(client: httpx.AsyncClient) -> No
         assert answer.json()["message"]
 
 
+async def test_an_application_is_deleted_when_it_has_no_versions(client: httpx.AsyncClient) -> None:
+    await create_version(client)
+    refused = await client.delete("/applications/meters")
+    assert (refused.status_code, refused.json()["message"]) == (409, "the application has versions, delete them first")
+    assert (await client.delete(VERSION)).status_code == 204
+    assert (await client.delete(VERSION)).status_code == 404
+    assert (await client.delete("/applications/meters")).status_code == 204
+    assert (await client.get("/applications/meters")).status_code == 404
+    assert (await client.get("/applications")).json() == []
+    assert (await client.delete("/applications/meters")).status_code == 404
+
+
+async def test_the_name_of_a_deleted_application_is_free_at_once(client: httpx.AsyncClient) -> None:
+    for _ in range(5):
+        assert (await client.post("/applications", json={"name": "meters"})).status_code == 201
+        assert (await client.delete("/applications/meters")).status_code == 204
+
+
+async def test_if_match_guards_a_deletion(client: httpx.AsyncClient) -> None:
+    await create_version(client)
+    for url in (VERSION, "/applications/meters"):
+        assert (await client.delete(url, headers={"If-Match": '"77"'})).status_code in (409, 412)
+    etag = (await client.get(VERSION)).headers["ETag"]
+    assert (await client.delete(VERSION, headers={"If-Match": etag})).status_code == 204
+
+
 async def test_a_configuration_is_put_and_got_exactly(client: httpx.AsyncClient) -> None:
     await create_version(client)
     configuration = {"allowed-extension-instances": ["epmx"], "a.b": {"$c": [2**63 - 1, -0.5, None, "", {}]}}

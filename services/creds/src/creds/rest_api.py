@@ -13,7 +13,17 @@ from creds.rest_bodies import NewTokenBody, ProvisionedTokenBody, StatusBody, To
 from creds.tokens import Tokens
 from kaa_common import jsontext
 from kaa_common.errors import BadRequest, Conflict
-from kaa_common.rest import DEFAULT_LIMIT, Limit, Offset, StrictRoute, check_if_match, errors, etag_of, tags_in
+from kaa_common.rest import (
+    DEFAULT_LIMIT,
+    Limit,
+    Offset,
+    StrictRoute,
+    check_if_match,
+    errors,
+    etag_of,
+    is_unchanged,
+    tags_in,
+)
 
 IfMatch = Annotated[str | None, Header(description="Change nothing unless this is the token's current ETag.")]
 IfNoneMatch = Annotated[str | None, Header(description="Answer 304 if this is the current ETag.")]
@@ -38,6 +48,7 @@ class RestApi:
         routes: tuple[Route, ...] = (
             ("GET", tokens, self.list_tokens, 200, TokensBody, {}),
             ("POST", tokens, self.provision_token, 201, ProvisionedTokenBody, errors(404, 409, 504)),
+            ("GET", token, self.get_token, 200, TokenBody, errors(404)),
             ("PUT", f"{token}/status", self.change_status, 200, TokenBody, errors(404, 409, 412)),
             ("DELETE", token, self.delete_token, 204, None, errors(404, 412)),
         )
@@ -85,6 +96,16 @@ class RestApi:
         response.headers["Location"] = f"{request.url.replace(query='')}/{token.id}"
         response.headers["ETag"] = etag_of(token.revision)
         return ProvisionedTokenBody.with_value(token, provisioned.value)
+
+    async def get_token(
+        self, endpoint_id: str, token_id: str, response: Response, if_none_match: IfNoneMatch = None
+    ) -> TokenBody | Response:
+        token = await self._tokens.get(endpoint_id, token_id)
+        headers = {"ETag": etag_of(token.revision)}
+        if is_unchanged(if_none_match, token.revision):
+            return Response(status_code=304, headers=headers)
+        response.headers.update(headers)
+        return TokenBody.of(token)
 
     async def change_status(
         self, endpoint_id: str, token_id: str, body: StatusBody, response: Response, if_match: IfMatch = None

@@ -98,6 +98,10 @@ class Tokens:
                 if await self._store.replace(TOKENS, {**document, **to_document(used)}, token.revision):
                     return used
 
+    async def get(self, endpoint_id: str, token_id: str) -> Token:
+        """Raises NotFound."""
+        return from_document(await self._read(endpoint_id, token_id))
+
     async def move(self, app_name: str, value: str, target: TokenStatus) -> Token:
         """Change the status of the token with this value. Raises BadRequest, NotFound, Conflict."""
         check_value(value)

@@ -8,12 +8,14 @@ the service instance that it is for.
 import asyncio
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 from kaa_common import jsontext
 from kaa_common.clock import now_ms
 from kaa_common.errors import Conflict, NotFound, PayloadTooLarge, Unavailable
 from kaa_common.messages.scmp import (
+    CONFIGURATION_DELETED,
     CONFIGURATION_UPSERTED,
     BroadcastConfigurationUpdateEvent,
     ServiceSpecificConfigurationUpdateEvent,
@@ -23,7 +25,7 @@ from kaa_common.rpc import event_header
 from kaa_common.store import MAX_PAGE, Document, DocumentStore, DuplicateKey
 from kaa_common.subjects import service_subject
 from tekton.configuration import checked, merged
-from tekton.documents import APPLICATIONS, BY_CREATION, from_document, to_document
+from tekton.documents import APPLICATIONS, BY_CREATION, from_document, to_document, tombstone
 from tekton.model import (
     Application,
     ApplicationVersion,
@@ -43,6 +45,7 @@ Check = Callable[[int], None]
 """Raises PreconditionFailed unless the revision is the one the caller wants to change."""
 Change = Callable[[Application, int], tuple[Application, list[Entry]]]
 """From the application and the time to the changed one and its events."""
+ChangeDocument = Callable[[Document, int], tuple[Document, list[Entry]]]
 
 
 class Applications:
@@ -62,7 +65,8 @@ class Applications:
         try:
             await self._store.insert(APPLICATIONS, document)
         except DuplicateKey as exc:
-            raise Conflict("an application with this name exists") from exc
+            if not await self._store_in_place_of_deleted(document):
+                raise Conflict("an application with this name exists") from exc
         await self._outbox.publish(document)
         return application
 
@@ -92,6 +96,27 @@ class Applications:
             return described, [self._broadcast(described)]
 
         return await self._change(name, check, change)
+
+    async def delete(self, name: str, check: Check) -> None:
+        """Raises NotFound, Conflict while it has versions."""
+
+        def change(before: Document, _: int) -> tuple[Document, list[Entry]]:
+            application = from_document(before)
+            if application.versions:
+                raise Conflict("the application has versions, delete them first")
+            after = tombstone(before)
+            return after, [self._broadcast(replace(application, revision=after["revision"]), kind="delete")]
+
+        await self._change_document(name, check, change)
+
+    async def delete_version(self, name: str, app_version_name: str, check: Check) -> None:
+        """Raises NotFound. Endpoints of the version stay registered; their devices are refused from now on."""
+
+        def change(application: Application, now: int) -> tuple[Application, list[Entry]]:
+            reduced = application.without_version(app_version_name, now)
+            return reduced, [self._broadcast(reduced, app_version_name, kind="delete")]
+
+        await self._change(name, check, change)
 
     async def create_version(self, name: str, suffix: str, texts: Texts) -> tuple[Application, ApplicationVersion]:
         """Raises NotFound, Conflict when the name is taken."""
@@ -137,27 +162,49 @@ class Applications:
         return await self._change(name, check, change)
 
     async def _change(self, name: str, check: Check, change: Change) -> Application:
+        def change_document(before: Document, now: int) -> tuple[Document, list[Entry]]:
+            application, events = change(from_document(before), now)
+            return {**before, **_bounded(to_document(application))}, events
+
+        return from_document(await self._change_document(name, check, change_document))
+
+    async def _change_document(self, name: str, check: Check, change: ChangeDocument) -> Document:
         try:
             async with asyncio.timeout(CHANGE_DEADLINE):
                 while True:
                     before = await self._read(name)
                     check(before["revision"])
-                    application, events = change(from_document(before), now_ms())
-                    document = self._outbox.append({**before, **_bounded(to_document(application))}, *events)
+                    after, events = change(before, now_ms())
+                    document = self._outbox.append(after, *events)
                     if await self._store.replace(APPLICATIONS, document, before["revision"]):
                         break
         except TimeoutError as exc:
             raise Unavailable("too many changes of this application at the same time") from exc
         await self._outbox.publish(document)
-        return application
+        return document
+
+    async def _store_in_place_of_deleted(self, document: Document) -> bool:
+        """Whether the name was free but for a deleted application whose events are still on their way."""
+        taken = (await self._store.get(APPLICATIONS, [document["_id"]])).get(document["_id"])
+        if taken is None or not taken.get("deleted"):
+            return False
+        document["outbox"] = [*taken.get("outbox", ()), *document["outbox"]]
+        document["revision"] = taken["revision"] + 1
+        return await self._store.replace(APPLICATIONS, document, taken["revision"])
 
     async def _read(self, name: str) -> Document:
         document = (await self._store.get(APPLICATIONS, [name])).get(name)
-        if document is None or document["tenantId"] != self._tenant_id:
+        if document is None or document.get("tenantId") != self._tenant_id:
             raise NotFound("no application with this name")
         return document
 
-    def _broadcast(self, application: Application, app_version_name: str | None = None) -> Entry:
+    def _broadcast(
+        self,
+        application: Application,
+        app_version_name: str | None = None,
+        *,
+        kind: Literal["upsert", "delete"] = "upsert",
+    ) -> Entry:
         event = BroadcastConfigurationUpdateEvent(
             **event_header(),
             originator_replica_id=self._replica_id,
@@ -165,8 +212,9 @@ class Applications:
             app_name=application.name,
             app_ver_name=app_version_name,
         )
-        message_id = f"{application.name}:{application.revision}:upsert"
-        return entry(CONFIGURATION_UPSERTED.subject(self._instance), event, message_id)
+        message_id = f"{application.name}:{application.revision}:{kind}"
+        announced = CONFIGURATION_UPSERTED if kind == "upsert" else CONFIGURATION_DELETED
+        return entry(announced.subject(self._instance), event, message_id)
 
     def _targeted(self, application: Application, app_version_name: str, instances: Iterable[str]) -> list[Entry]:
         event = ServiceSpecificConfigurationUpdateEvent(

@@ -25,6 +25,12 @@ def to_document(application: Application) -> Document:
     }
 
 
+def tombstone(document: Document) -> Document:
+    """What is left of a deleted application until its events are published; no interface shows it."""
+    outbox: Document = {name: document[name] for name in ("outbox", "pending") if name in document}
+    return {"_id": document["_id"], "revision": document["revision"] + 1, "deleted": True, **outbox}
+
+
 def from_document(document: Document) -> Application:
     return Application(
         name=document["_id"],

@@ -87,6 +87,12 @@ class Application:
         versions = {**self.versions, version.name: version}
         return replace(self, versions=versions, updated_ms=now_ms, revision=self.revision + 1)
 
+    def without_version(self, name: str, now_ms: int) -> "Application":
+        """Raises NotFound."""
+        self.version(name)
+        versions = {other: version for other, version in self.versions.items() if other != name}
+        return replace(self, versions=versions, updated_ms=now_ms, revision=self.revision + 1)
+
 
 def new_application(name: str, tenant_id: str, texts: Texts, now_ms: int) -> Application:
     """Raises BadRequest when the name cannot be one."""

@@ -55,10 +55,12 @@ class RestApi:
             ("GET", applications, self.list_applications, 200, list[ApplicationBody], {}),
             ("GET", application, self.get_application, 200, ApplicationBody, errors(404)),
             ("PATCH", application, self.update_application, 200, ApplicationBody, errors(404, 412)),
+            ("DELETE", application, self.delete_application, 204, None, errors(404, 409, 412)),
             ("POST", versions, self.create_version, 201, ApplicationVersionBody, errors(404, 409)),
             ("GET", versions, self.list_versions, 200, list[ApplicationVersionBody], errors(404)),
             ("GET", version, self.get_version, 200, ApplicationVersionBody, errors(404)),
             ("PATCH", version, self.update_version, 200, ApplicationVersionBody, errors(404, 412)),
+            ("DELETE", version, self.delete_version, 204, None, errors(404, 412)),
             ("PUT", configuration, self.put_configuration, 200, dict[str, Any], errors(404, 412, 413)),
             ("GET", configuration, self.get_configuration, 200, dict[str, Any], errors(404)),
             ("PATCH", configuration, self.merge_configuration, 200, dict[str, Any], errors(404, 412, 413)),
@@ -100,6 +102,12 @@ class RestApi:
         application = await self._applications.describe(app_name, body.texts(), partial(check_if_match, if_match))
         response.headers.update(_tagged(application))
         return ApplicationBody.of_application(application)
+
+    async def delete_application(self, app_name: str, if_match: IfMatch = None) -> None:
+        await self._applications.delete(app_name, partial(check_if_match, if_match))
+
+    async def delete_version(self, app_name: str, app_version_name: str, if_match: IfMatch = None) -> None:
+        await self._applications.delete_version(app_name, app_version_name, partial(check_if_match, if_match))
 
     async def create_version(
         self, app_name: str, body: NewApplicationVersionBody, request: Request, response: Response
