@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import nats
+import uvloop
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
@@ -43,7 +44,8 @@ def bench(client: RestClient, url: str, mqtt_port: int, nats_url: str, seconds: 
     }
     with _devices(client) as topics:
         try:
-            rates = {name: asyncio.run(_measure(connect, topics, seconds)) for name, connect in measured.items()}
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                rates = {name: runner.run(_measure(connect, topics, seconds)) for name, connect in measured.items()}
         except* (OSError, TimeoutError, NatsError, EOFError) as group:
             raise CommandError(f"the measurement was cut short: {_first(group)!r}") from group
     bare = next(iter(rates.values()))

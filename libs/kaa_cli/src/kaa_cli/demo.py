@@ -132,7 +132,7 @@ class _Device:
             answer = self._answers.get(timeout=ANSWER_TIMEOUT)
         except queue.Empty:
             raise CommandError(f"the platform did not answer on {topic}") from None
-        _say("MQTT <-", answer.topic, answer.payload.decode())
+        _say("MQTT <-", answer.topic, answer.payload.decode() or "(empty)")
 
 
 def _http_exchange(client: httpx.Client, method: str, path: str, content: str | None) -> Any:
