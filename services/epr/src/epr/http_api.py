@@ -5,7 +5,6 @@ revision as `ETag` and honour `If-None-Match`, changes honour `If-Match` and ans
 """
 
 import asyncio
-import uuid
 from collections.abc import Awaitable
 from typing import Annotated, Any, TypeVar
 
@@ -143,7 +142,7 @@ class EndpointApi:
         metadata.check_keys(body.metadata)
         app_version = await self._app_versions.get(body.app_version.name, Deadline.after(self._request_timeout))
         wanted = Registration(
-            endpoint_id=body.endpoint_id or str(uuid.uuid4()),
+            endpoint_id=body.endpoint_id,
             app_version=app_version,
             metadata=body.metadata,
             token=body.endpoint_token,

@@ -16,6 +16,7 @@ import jsonpointer
 from kaa_common import jsontext
 from kaa_common.errors import BadRequest, NotFound, PayloadTooLarge, Unprocessable
 
+KEY_PATTERN = "^[a-zA-Z0-9_]+$"
 MAX_KEYS = 512
 MAX_BYTES = 256 * 1024
 """Bytes of the metadata as JSON text."""
@@ -29,7 +30,7 @@ _ENVELOPE_OF_PATCH = 2
 Metadata = Mapping[str, Any]  # Any: whatever JSON there is
 Operation = Callable[[Metadata], Metadata]
 
-_KEY = re.compile("[a-zA-Z0-9_]+")
+_KEY = re.compile(KEY_PATTERN.strip("^$"))
 
 
 def check_keys(keys: Iterable[Any]) -> None:

@@ -8,7 +8,6 @@ comes again, not even when the same id is unregistered and registered anew: neit
 an old event can be taken for a new one, and a consumer that keeps the highest revision it saw misses nothing.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -16,13 +15,12 @@ from typing import Any, Self
 
 from epr.metadata import Metadata, check_limits
 from kaa_common import jsontext
-from kaa_common.errors import BadRequest, Unavailable
+from kaa_common.errors import Unavailable
 from kaa_common.messages.eme import MetadataKeyUpdatedDto
 
+ENDPOINT_ID_PATTERN = "^[a-zA-Z0-9._~-]{1,128}$"
 MAX_WAITING_BYTES = 4 * 1024 * 1024
 """Bytes of an endpoint's events that wait for the bus: half of what a document may hold, five of the largest events."""
-
-_ENDPOINT_ID = re.compile("[a-zA-Z0-9._~-]{1,128}")
 
 Document = dict[str, Any]  # Any: the JSON that a store keeps
 
@@ -143,12 +141,6 @@ class Endpoint:
         return replace(
             self, revision=self.revision + 1, state=State.UNREGISTERED, metadata={}, token_id=None, reserved_until=None
         )
-
-
-def check_endpoint_id(endpoint_id: str) -> None:
-    """Raises BadRequest."""
-    if _ENDPOINT_ID.fullmatch(endpoint_id) is None:
-        raise BadRequest("an endpoint id is 1 to 128 letters, digits, '.', '_', '~' or '-'")
 
 
 def metadata_changes(before: Metadata, after: Metadata) -> MetadataChanges:

@@ -9,6 +9,7 @@ caller trying again) takes it over by compare-and-set, so that one alone rolls i
 
 import asyncio
 import logging
+import uuid
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -33,7 +34,8 @@ SWEEP_PAGE: Final = 100
 class Registration:
     """What is to be registered."""
 
-    endpoint_id: str
+    endpoint_id: str | None
+    """None for a generated one."""
     app_version: AppVersion
     metadata: Metadata
     token: str | None = field(repr=False)
@@ -53,16 +55,13 @@ class Registrar:
         Unavailable, DeadlineExceeded when the credentials service cannot be reached: nothing is registered then.
         """
         check_limits(wanted.metadata)
-        async with self._register.turn(wanted.endpoint_id):
-            endpoint = await self._reserve(wanted)
+        endpoint_id = wanted.endpoint_id or str(uuid.uuid4())
+        async with self._register.turn(endpoint_id):
+            endpoint = await self._reserve(endpoint_id, wanted)
             if endpoint.state is State.REGISTERED:
                 return endpoint, await self._repeat(wanted, endpoint)
             try:
-                token = await self._tokens.provision(endpoint, wanted.token)
-                registered = await self._register.complete_registration(endpoint, token.id)
-                if registered is None:
-                    raise Unavailable("the registration took too long, try again")
-                return registered, token
+                return await self._complete(endpoint, wanted)
             except Exception:
                 # A write whose outcome is unknown may have registered it: then the revision says so, and it stays.
                 await self._roll_back_or_leave(endpoint)
@@ -89,17 +88,27 @@ class Registrar:
                     await self._roll_back_or_leave(endpoint)
             last = page[-1]
 
-    async def _reserve(self, wanted: Registration) -> Endpoint:
+    async def _complete(self, reservation: Endpoint, wanted: Registration) -> tuple[Endpoint, ProvisionedToken]:
+        if wanted.endpoint_id is not None:
+            # Whoever has a token of an endpoint that had this id before has none of this one.
+            await self._tokens.discard(reservation)
+        token = await self._tokens.provision(reservation, wanted.token)
+        endpoint = await self._register.complete_registration(reservation, token.id)
+        if endpoint is None:
+            raise Unavailable("the registration took too long, try again")
+        return endpoint, token
+
+    async def _reserve(self, endpoint_id: str, wanted: Registration) -> Endpoint:
         """The reservation, or the endpoint that is registered with this id already."""
         while True:
-            reservation = _reservation(wanted)
+            reservation = _reservation(endpoint_id, wanted)
             try:
                 await self._store.insert(ENDPOINTS, reservation.to_document())
             except DuplicateKey:
                 pass
             else:
                 return reservation
-            document = (await self._store.get(ENDPOINTS, [wanted.endpoint_id])).get(wanted.endpoint_id)
+            document = (await self._store.get(ENDPOINTS, [endpoint_id])).get(endpoint_id)
             if document is None:
                 continue
             existing = Endpoint.from_document(document)
@@ -124,6 +133,8 @@ class Registrar:
         taken = Conflict("the endpoint id is taken")
         if wanted.token is None or wanted.app_version.app_name != endpoint.application:
             raise taken
+        if not await self._tokens.exists(endpoint.application, wanted.token):
+            raise taken  # and the endpoint shall not get this token besides
         try:
             token = await self._tokens.provision(endpoint, wanted.token)
         except Conflict:
@@ -156,10 +167,10 @@ class Registrar:
             await self._store.delete(ENDPOINTS, claimed.id, claimed.revision)
 
 
-def _reservation(wanted: Registration) -> Endpoint:
+def _reservation(endpoint_id: str, wanted: Registration) -> Endpoint:
     now = now_ms()
     return Endpoint(
-        id=wanted.endpoint_id,
+        id=endpoint_id,
         revision=now,
         state=State.RESERVED,
         tenant=wanted.app_version.tenant_id,

@@ -8,10 +8,13 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from epr.model import Endpoint
+from epr.metadata import KEY_PATTERN
+from epr.model import ENDPOINT_ID_PATTERN, Endpoint
 from epr.tokens import ProvisionedToken
 from kaa_common.clock import iso_timestamp
 from kaa_common.rest import Body
+
+_NO_TOPIC_SEPARATORS = "^[^+#/.]+$"
 
 EXAMPLE_ID = "4c9eeb7c-0ed0-4b0a-8b4c-0d3f4f0e2a11"
 EXAMPLE_METADATA = {"model": "BFG 9000", "mac": "00-14-22-01-23-45"}
@@ -22,10 +25,8 @@ EXAMPLE_PATCH = [
 _EXAMPLE_APP_VERSION = {"name": "smart_kettle-v1"}
 _EXAMPLE_DATE = "2017-03-17T11:30:02.643Z"
 
-EndpointId = Annotated[
-    str, Field(pattern="^[a-zA-Z0-9._~-]{1,128}$", description="Id of an endpoint.", examples=[EXAMPLE_ID])
-]
-MetadataKey = Annotated[str, Field(pattern="^[a-zA-Z0-9_]+$", description="Metadata key.", examples=["model"])]
+EndpointId = Annotated[str, Field(pattern=ENDPOINT_ID_PATTERN, description="Id of an endpoint.", examples=[EXAMPLE_ID])]
+MetadataKey = Annotated[str, Field(pattern=KEY_PATTERN, description="Metadata key.", examples=["model"])]
 
 
 class AppVersionReference(Body):
@@ -37,7 +38,7 @@ class RegistrationBody(Body):
 
     app_version: AppVersionReference
     metadata: dict[str, Any] = Field(default_factory=dict)
-    endpoint_token: Annotated[str, Field(pattern="^[^+#/.]+$", max_length=128, repr=False)] | None = None
+    endpoint_token: Annotated[str, Field(pattern=_NO_TOPIC_SEPARATORS, max_length=128)] | None = Field(None, repr=False)
     endpoint_id: EndpointId | None = None
 
 
@@ -58,7 +59,9 @@ class EndpointBody(Body):
     endpoint_id: EndpointId
     created_date: str = Field(examples=[_EXAMPLE_DATE])
     app_version: AppVersionBody
-    metadata: dict[str, Any] = Field(default_factory=dict, description="With `include=metadata`.", examples=[EXAMPLE_METADATA])
+    metadata: dict[str, Any] = Field(
+        default_factory=dict, description="With `include=metadata`.", examples=[EXAMPLE_METADATA]
+    )
     metadata_updated_date: str = Field("", description="Absent when there never was any.", examples=[_EXAMPLE_DATE])
 
 
@@ -99,13 +102,13 @@ REGISTRATION_REQUEST = _request_body(
             "metadata": {"type": "object", "description": "Keys are `^[a-zA-Z0-9_]+$`, values any JSON."},
             "endpointToken": {
                 "type": "string",
-                "pattern": "^[^+#/.]+$",
+                "pattern": _NO_TOPIC_SEPARATORS,
                 "maxLength": 128,
                 "description": "Generated when absent. Unique in the application.",
             },
             "endpointId": {
                 "type": "string",
-                "pattern": "^[a-zA-Z0-9._~-]{1,128}$",
+                "pattern": ENDPOINT_ID_PATTERN,
                 "description": "Generated (UUID) when absent.",
             },
         },

@@ -1,10 +1,12 @@
 """The credentials service as the register sees it: it provisions an endpoint's first token, and discards it again."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from epr.model import Endpoint
 from kaa_common.clock import Deadline
 from kaa_common.errors import Conflict, Unavailable, error_of
+from kaa_common.messages.ecap import TRANSITION_TOKEN_STATUS, EndpointTokenStatusTransitionRequest
 from kaa_common.messages.etp import (
     DISCARD_TOKENS,
     PROVISION_TOKEN,
@@ -12,6 +14,9 @@ from kaa_common.messages.etp import (
     EndpointTokensDiscardRequest,
 )
 from kaa_common.rpc import Rpc, request_header
+
+_BEFORE_FIRST_USE: Final = "Inactive"
+"""The status no token can be moved to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +56,25 @@ class Tokens:
             raise Unavailable("the credentials service gave no token")
         return ProvisionedToken(id=response.token_id, value=response.token, status=response.token_status)
 
+    async def exists(self, application: str, token: str) -> bool:
+        """Whether it is a token of some endpoint of the application. Raises Unavailable, DeadlineExceeded.
+
+        16/ECAP has no such question: a validation would activate the token. So a status transition is asked for that
+        is refused in any case: with 404 when there is no such token.
+        """
+        request = EndpointTokenStatusTransitionRequest(
+            **request_header(Deadline.after(self._timeout)),
+            app_name=application,
+            token=token,
+            target_status=_BEFORE_FIRST_USE,
+        )
+        response = (await self._rpc.call(TRANSITION_TOKEN_STATUS, self._cm_instance, request)).message
+        if response.status_code not in (404, 409):
+            raise error_of(response.status_code, response.reason_phrase)
+        return response.status_code == 409
+
     async def discard(self, endpoint: Endpoint) -> None:
-        """Delete all tokens of an endpoint whose registration failed. Raises Unavailable, DeadlineExceeded."""
+        """Delete all tokens of an endpoint id in the endpoint's application. Raises Unavailable, DeadlineExceeded."""
         request = EndpointTokensDiscardRequest(
             **request_header(Deadline.after(self._timeout)), app_name=endpoint.application, endpoint_id=endpoint.id
         )

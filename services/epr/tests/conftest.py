@@ -1,0 +1,292 @@
+"""The register on real stores and a real bus; tekton and creds are small stand-ins that speak their messages."""
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pymongo
+import pytest
+
+from epr.bus_api import Extension, MetadataManagement
+from epr.http_api import EndpointApi
+from epr.model import Endpoint
+from epr.register import ENDPOINTS, Register
+from epr.registration import Registrar, Registration
+from epr.tokens import Tokens
+from kaa_common import jsontext
+from kaa_common.access import Access, hash_api_key
+from kaa_common.app_versions import AppVersion, AppVersions
+from kaa_common.avro import decode
+from kaa_common.bus import Bus, BusMessage, NatsBus
+from kaa_common.clock import Deadline
+from kaa_common.errors import BadRequest, Conflict, KaaError, NotFound
+from kaa_common.messages.acp import GET_APP_VERSION_CONFIG, AppVersionConfigRequest, AppVersionConfigResponse
+from kaa_common.messages.ecap import (
+    TRANSITION_TOKEN_STATUS,
+    EndpointTokenStatusTransitionRequest,
+    EndpointTokenStatusTransitionResponse,
+)
+from kaa_common.messages.elce import REGISTERED, UNREGISTERED
+from kaa_common.messages.eme import METADATA_UPDATED
+from kaa_common.messages.esp import CLIENT_DATA, ClientData, ExtensionData
+from kaa_common.messages.etp import (
+    DISCARD_TOKENS,
+    PROVISION_TOKEN,
+    EndpointTokenProvisionRequest,
+    EndpointTokenProvisionResponse,
+    EndpointTokensDiscardRequest,
+    EndpointTokensDiscardResponse,
+)
+from kaa_common.outbox import open_outbox
+from kaa_common.rest import rest_api
+from kaa_common.rpc import Reply, Rpc, answer_header, request_header
+from kaa_common.store import DocumentStore
+from kaa_common.store.mongodb import MongoStore
+from kaa_common.store.sqlite import SqliteStore
+from support.mongo_server import mongodb_uri
+
+API_KEY = "key"
+TOKEN_TIMEOUT = 0.5
+
+APP_VERSIONS: dict[str, dict[str, Any] | None] = {
+    "kettle-v1": None,
+    "kettle-v2": {"metadata-keys": {"model": {"write-enabled": False}, "room": {}, "level": None}},
+    "toaster-v1": {},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Instance names of one test, as the nats-server is shared."""
+
+    epr: str
+    epmx: str
+    cm: str
+    tekton: str
+
+
+class FakeTekton:
+    """Answers for APP_VERSIONS."""
+
+    async def config(self, request: AppVersionConfigRequest) -> Reply[AppVersionConfigResponse]:
+        if request.app_version_name not in APP_VERSIONS:
+            raise NotFound("no such application version")
+        config = APP_VERSIONS[request.app_version_name]
+        return Reply(
+            AppVersionConfigResponse(
+                **answer_header(request),
+                app_version_name=request.app_version_name,
+                tenant_id="tenant",
+                app_name=request.app_version_name.rpartition("-")[0],
+                config=None if config is None else jsontext.dump(config),
+                status_code=200,
+            )
+        )
+
+
+@dataclass(slots=True)
+class FakeCreds:
+    """Keeps tokens by application and value, as (endpoint id, token id); `failure` is what it does instead."""
+
+    tokens: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    failure: KaaError | None = None
+    loses_answers: bool = False
+    """It does what it is asked and says that it failed."""
+
+    async def provision(self, request: EndpointTokenProvisionRequest) -> Reply[EndpointTokenProvisionResponse]:
+        if self.failure and not self.loses_answers:
+            raise self.failure
+        value = secrets.token_hex(5) if request.token is None else request.token
+        if "/" in value:
+            raise BadRequest("malformed token")
+        owner, token_id = self.tokens.setdefault((request.app_name, value), (request.endpoint_id, secrets.token_hex(4)))
+        if owner != request.endpoint_id:
+            raise Conflict("the token belongs to another endpoint")
+        if self.failure:
+            raise self.failure
+        return Reply(
+            EndpointTokenProvisionResponse(
+                **answer_header(request), token_id=token_id, token=value, token_status="Inactive", status_code=201
+            )
+        )
+
+    async def discard(self, request: EndpointTokensDiscardRequest) -> Reply[EndpointTokensDiscardResponse]:
+        if self.failure:
+            raise self.failure
+        for key, (owner, _) in list(self.tokens.items()):
+            if key[0] == request.app_name and owner == request.endpoint_id:
+                del self.tokens[key]
+        return Reply(EndpointTokensDiscardResponse(**answer_header(request), status_code=200))
+
+    async def transition(
+        self, request: EndpointTokenStatusTransitionRequest
+    ) -> Reply[EndpointTokenStatusTransitionResponse]:
+        if (request.app_name, request.token) not in self.tokens:
+            raise NotFound("unknown token")
+        assert request.target_status == "Inactive"
+        raise Conflict("a token cannot become inactive")
+
+
+@dataclass(slots=True)
+class Events:
+    """What the register published, in its order."""
+
+    messages: list[BusMessage] = field(default_factory=list)
+
+    async def add(self, message: BusMessage) -> None:
+        self.messages.append(message)
+
+    @property
+    def ids(self) -> list[str]:
+        return [message.headers["Nats-Msg-Id"] for message in self.messages]
+
+    @property
+    def records(self) -> list[Any]:
+        """Decoded; their classes say which event each is."""
+        kinds = {event.path: event.record for event in (REGISTERED, UNREGISTERED, METADATA_UPDATED)}
+        return [decode(kinds[tuple(m.subject.split(".")[4:])], m.data) for m in self.messages]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """The parts of the service, as `epr.app` puts them together."""
+
+    register: Register
+    registrar: Registrar
+    app_versions: AppVersions
+    client: httpx.AsyncClient
+
+    async def endpoint(
+        self, metadata: dict[str, Any], app_version: str = "kettle-v1", endpoint_id: str | None = None
+    ) -> Endpoint:
+        """A new endpoint."""
+        wanted = Registration(
+            endpoint_id=endpoint_id, app_version=app_version_named(app_version), metadata=metadata, token=None
+        )
+        return (await self.registrar.register(wanted))[0]
+
+
+Open = Callable[[], Any]
+
+
+def app_version_named(name: str) -> AppVersion:
+    return AppVersion(
+        name=name, app_name=name.rpartition("-")[0], tenant_id="tenant", config=APP_VERSIONS.get(name) or {}
+    )
+
+
+@pytest.fixture(scope="session")
+def mongodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URI of one server for all tests."""
+    with mongodb_uri(tmp_path_factory.mktemp("mongodb")) as uri:
+        yield uri
+
+
+@pytest.fixture(params=["sqlite", "mongodb"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[DocumentStore]:
+    """A store of each kind, with the service's collections."""
+    if request.param == "sqlite":
+        async with SqliteStore(tmp_path / "epr.db") as sqlite:
+            await sqlite.ensure([ENDPOINTS])
+            yield sqlite
+    else:
+        uri, database = request.getfixturevalue("mongodb"), f"epr_{secrets.token_hex(8)}"
+        async with MongoStore(uri, database) as mongo:
+            await mongo.ensure([ENDPOINTS])
+            yield mongo
+        with pymongo.MongoClient[dict[str, object]](uri) as client:
+            client.drop_database(database)
+
+
+@pytest.fixture
+def names() -> Names:
+    mark = secrets.token_hex(4)
+    return Names(f"epr-{mark}", f"epmx-{mark}", f"cm-{mark}", f"tekton-{mark}")
+
+
+@pytest.fixture
+async def creds(rpc: Rpc, names: Names) -> FakeCreds:
+    fake = FakeCreds()
+    await rpc.serve(PROVISION_TOKEN, names.cm, fake.provision)
+    await rpc.serve(DISCARD_TOKENS, names.cm, fake.discard)
+    await rpc.serve(TRANSITION_TOKEN_STATUS, names.cm, fake.transition)
+    return fake
+
+
+@pytest.fixture
+async def tekton(rpc: Rpc, names: Names) -> None:
+    await rpc.serve(GET_APP_VERSION_CONFIG, names.tekton, FakeTekton().config)
+
+
+@pytest.fixture
+async def events(bus: NatsBus, names: Names) -> Events:
+    heard = Events()
+    await bus.subscribe(f"kaa.v1.events.{names.epr}.>", heard.add)
+    await bus.flush(5)
+    return heard
+
+
+@asynccontextmanager
+async def open_replica(store: DocumentStore, rpc: Rpc, bus: Bus, names: Names) -> AsyncIterator[Replica]:
+    """A replica of the register: on this store, answering on NATS and (in memory) HTTP."""
+    async with open_outbox(store, bus, ENDPOINTS) as outbox:
+        register = Register(store, outbox, tenant="tenant", instance=names.epr, replica_id=rpc.replica_id)
+        registrar = Registrar(store, register, Tokens(rpc, names.cm, TOKEN_TIMEOUT))
+        app_versions = AppVersions(rpc, names.tekton, names.epmx)
+        await app_versions.start()
+        await Extension(register, app_versions, names.epmx).serve(rpc)
+        await MetadataManagement(register, names.epr).serve(rpc)
+        router = EndpointApi(register, registrar, app_versions, request_timeout=10).router()
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(rest_api("EPR", "", "/epr", router, Access(hash_api_key(API_KEY)))),
+            base_url="http://test/epr/api/v1",
+            headers={"X-API-Key": API_KEY},
+        ) as client:
+            yield Replica(register=register, registrar=registrar, app_versions=app_versions, client=client)
+
+
+@pytest.fixture
+async def epr(
+    store: DocumentStore, rpc: Rpc, names: Names, creds: FakeCreds, tekton: None, events: Events
+) -> AsyncIterator[Replica]:
+    async with open_replica(store, rpc, rpc.bus, names) as replica:
+        yield replica
+
+
+@pytest.fixture
+async def other_epr(epr: Replica, store: DocumentStore, bus: NatsBus, names: Names) -> AsyncIterator[Replica]:
+    """A second replica on the same store; only its REST interface and use cases are of use beside the first."""
+    rpc = Rpc(bus, f"other-{secrets.token_hex(4)}")
+    await rpc.start()
+    async with open_replica(store, rpc, bus, names) as replica:
+        yield replica
+
+
+class Device:
+    """What KPC sends to the extension for a device."""
+
+    def __init__(self, rpc: Rpc, epmx: str) -> None:
+        self._rpc = rpc
+        self._epmx = epmx
+
+    async def ask(
+        self, endpoint_id: str | None, path: str, payload: bytes = b"", app_version: str = "kettle-v1"
+    ) -> ExtensionData:
+        request = ClientData(
+            **request_header(Deadline.after(10)),
+            app_version_name=app_version,
+            endpoint_id=endpoint_id,
+            resource_path=path,
+            request_id=42,
+            payload=payload,
+        )
+        return (await self._rpc.call(CLIENT_DATA, self._epmx, request)).message
+
+
+@pytest.fixture
+def device(rpc: Rpc, names: Names, epr: Replica) -> Device:
+    return Device(rpc, names.epmx)
