@@ -14,6 +14,7 @@ from kaa_common.avro import (
     encode,
     leading_string,
     record,
+    record_types_of,
     schema_of,
     to_camel_case,
     wire_name,
@@ -119,6 +120,11 @@ def test_the_class_is_the_schema() -> None:
             {"name": "tenantID", "type": ["null", "string"], "default": None},
         ],
     }
+
+
+def test_the_records_inside_of_a_record_are_found() -> None:
+    assert record_types_of(KettleReport) == [KettleReport, Lid, Spout]
+    assert record_types_of(Lid) == [Lid]
 
 
 def test_a_record_survives_the_wire() -> None:

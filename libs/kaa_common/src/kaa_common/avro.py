@@ -57,6 +57,14 @@ def schema_of(cls: type[Any]) -> dict[str, Any]:
     return _schema_of_type(cls)  # type: ignore[no-any-return] # of a record it is an object
 
 
+def record_types_of(cls: type[Any]) -> list[type[Any]]:
+    """The message class and the record classes inside of its fields, each once."""
+    found = {cls: None}
+    for annotation in get_type_hints(cls, include_extras=True).values():
+        found |= dict.fromkeys(_records_in(annotation))
+    return list(found)
+
+
 def encode(message: Any) -> bytes:
     """The message as an Avro datum. Raises ValueError, TypeError or OverflowError when a value does not fit.
 
@@ -197,6 +205,12 @@ def _reader_of(annotation: Any) -> Callable[[Any], Any]:
         read_value = _reader_of(get_args(annotation)[1])
         return lambda wire: {key: read_value(item) for key, item in wire.items()}
     return lambda wire: wire
+
+
+def _records_in(annotation: Any) -> list[type[Any]]:
+    if is_dataclass(annotation) and isinstance(annotation, type):
+        return record_types_of(annotation)
+    return [found for argument in get_args(annotation) for found in _records_in(argument)]
 
 
 def _nests(annotation: Any, also: Any = None) -> bool:

@@ -248,4 +248,7 @@ def _failure_fields(endpoint: Endpoint[Any, Any]) -> tuple[frozenset[str], dict[
 def _empty_value(hint: Any) -> Any:
     if type(None) in get_args(hint):
         return None
-    return () if get_origin(hint) is tuple else {}
+    if get_origin(hint) is Mapping:
+        return {}
+    empty: Callable[[], Any] = get_origin(hint) or hint  # tuple, int, str and the like are empty when called
+    return empty()
