@@ -42,7 +42,15 @@ def test_every_line_of_the_tutorial_does_what_the_tutorial_says(tmp_path: Path) 
 
 def test_the_tutorial_starts_the_platform_as_the_tests_do() -> None:
     (command, _), *_ = tutorial()
-    planned = subprocess.run(["make", "--dry-run", "run"], cwd=ROOT, check=True, capture_output=True, text=True)
+    environ = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "ARGS")}
+    planned = subprocess.run(
+        ["make", "--dry-run", "--no-print-directory", "run"],
+        cwd=ROOT,
+        env=environ,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     assert command == "make run\n"
     assert planned.stdout.splitlines()[-1].split()[-2:] == [".venv/bin/kaa", "up"]
 
