@@ -9,6 +9,7 @@ import pymongo
 import pytest
 
 from creds.bus_api import BusApi
+from creds.cut_off import CutOff
 from creds.documents import TOKENS
 from creds.hashing import TokenKeys
 from creds.register import Register
@@ -98,7 +99,7 @@ async def revoked(rpc: Rpc, suffix: str) -> list[EndpointTokenRevokedEvent]:
 
 @pytest.fixture
 async def client(tokens: Tokens, rpc: Rpc, suffix: str) -> AsyncIterator[httpx.AsyncClient]:
-    router = RestApi(tokens, Register(rpc, f"epr-{suffix}"), "tenant").router()
+    router = RestApi(tokens, Register(rpc, f"epr-{suffix}"), CutOff(rpc, f"kpc-{suffix}"), "tenant").router()
     api = rest_api("Credentials", "", "/cm", router, Access(hash_api_key(API_KEY)))
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(api), base_url="http://test/cm/api/v1", headers={"X-API-Key": API_KEY}

@@ -9,6 +9,7 @@ import httpx
 
 from creds.app import SERVICE
 from creds.bus_api import BusApi
+from creds.cut_off import CutOff
 from creds.documents import TOKENS
 from creds.hashing import TokenKeys
 from creds.register import Register
@@ -82,7 +83,7 @@ async def test_a_store_that_cannot_be_reached_is_503(bus: NatsBus, rpc: Rpc, tmp
     await BusApi(tokens).serve(rpc, f"cm-{suffix}", f"epr-{suffix}")
     request = EndpointTokenValidationRequest(**request_header(Deadline.after(5)), app_name="app", token="t0ken")
     assert (await rpc.call(VALIDATE_TOKEN, f"cm-{suffix}", request)).message.status_code == 503
-    router = RestApi(tokens, Register(rpc, f"epr-{suffix}"), "tenant").router()
+    router = RestApi(tokens, Register(rpc, f"epr-{suffix}"), CutOff(rpc, f"kpc-{suffix}"), "tenant").router()
     api = rest_api("Credentials", "", "/cm", router, Access(hash_api_key("key")))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(api), headers={"X-API-Key": "key"}) as client:
         tokens_of_endpoint = "http://test/cm/api/v1/endpoints/endpoint/tokens"

@@ -128,7 +128,9 @@ async def edge_rpc(bus: NatsBus, backend: Backend) -> Rpc:
 
 @pytest.fixture
 def tokens(edge_rpc: Rpc, backend: Backend) -> Tokens:
-    return Tokens(edge_rpc, backend.cm)
+    trusting = Tokens(edge_rpc, backend.cm)
+    trusting.trust()
+    return trusting
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from creds.bus_api import BusApi
+from creds.cut_off import CutOff
 from creds.documents import TOKENS
 from creds.register import Register
 from creds.rest_api import RestApi
@@ -31,7 +32,9 @@ async def work(platform: Platform) -> AsyncIterator[None]:
             generated_length=settings.token_length,
         )
         await BusApi(tokens).serve(rpc, common.cm_instance, common.epr_instance)
-        router = RestApi(tokens, Register(rpc, common.epr_instance), common.tenant_id).router()
+        cut_off = CutOff(rpc, common.kpc_instance)
+        await cut_off.start()
+        router = RestApi(tokens, Register(rpc, common.epr_instance), cut_off, common.tenant_id).router()
         api = rest_api("Credentials", "Tokens of endpoints.", f"/{PREFIX}", router, platform.access)
         platform.gateway.mount(PREFIX, api)
         try:

@@ -6,6 +6,7 @@ import logging
 from creds.model import Token, status_named
 from creds.tokens import Tokens
 from kaa_common.errors import Unavailable
+from kaa_common.messages.cop import ASK_USABLE, UsableRequest, UsableResponse
 from kaa_common.messages.ecap import (
     TRANSITION_TOKEN_STATUS,
     VALIDATE_TOKEN,
@@ -44,6 +45,7 @@ class BusApi:
         await rpc.serve(TRANSITION_TOKEN_STATUS, instance, self.transition)
         await rpc.serve(PROVISION_TOKEN, instance, self.provision)
         await rpc.serve(DISCARD_TOKENS, instance, self.discard)
+        await rpc.serve(ASK_USABLE, instance, self.usable)
         await rpc.listen(UNREGISTERED, register_instance, self.unregistered, queue=instance)
 
     async def validate(self, request: EndpointTokenValidationRequest) -> Reply[EndpointTokenValidationResponse]:
@@ -78,6 +80,10 @@ class BusApi:
     async def discard(self, request: EndpointTokensDiscardRequest) -> Reply[EndpointTokensDiscardResponse]:
         await self._tokens.discard(request.endpoint_id, lambda token: token.app_name == request.app_name)
         return Reply(EndpointTokensDiscardResponse(**answer_header(request), status_code=200))
+
+    async def usable(self, request: UsableRequest) -> Reply[UsableResponse]:
+        token_ids = tuple(await self._tokens.usable(request.token_ids))
+        return Reply(UsableResponse(**answer_header(request), token_ids=token_ids, status_code=200))
 
     async def unregistered(self, event: UnregisteredEvent) -> None:
         def was_there(token: Token) -> bool:

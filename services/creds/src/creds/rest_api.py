@@ -7,9 +7,19 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from creds.model import status_named
+from creds.cut_off import CutOff
+from creds.model import REFUSED, status_named
 from creds.register import Register
-from creds.rest_bodies import NewTokenBody, ProvisionedTokenBody, StatusBody, TokenBody, TokensBody
+from creds.rest_bodies import (
+    ChangedTokenBody,
+    CutOffBody,
+    NewTokenBody,
+    ProvisionedTokenBody,
+    StatusBody,
+    TokenBody,
+    TokensBody,
+    WithdrawnBody,
+)
 from creds.tokens import Tokens
 from kaa_common import jsontext
 from kaa_common.errors import BadRequest, Conflict
@@ -36,8 +46,9 @@ Route = tuple[str, str, Callable[..., Any], int, Any, dict[int | str, dict[str, 
 class RestApi:
     """The handlers of the routes, bound to the use cases."""
 
-    def __init__(self, tokens: Tokens, register: Register, tenant_id: str) -> None:
+    def __init__(self, tokens: Tokens, register: Register, cut_off: CutOff, tenant_id: str) -> None:
         self._tokens = tokens
+        self._cut_off = cut_off
         self._register = register
         self._tenant_id = tenant_id
 
@@ -49,8 +60,8 @@ class RestApi:
             ("GET", tokens, self.list_tokens, 200, TokensBody, {}),
             ("POST", tokens, self.provision_token, 201, ProvisionedTokenBody, errors(404, 409, 504)),
             ("GET", token, self.get_token, 200, TokenBody, errors(404)),
-            ("PUT", f"{token}/status", self.change_status, 200, TokenBody, errors(404, 409, 412)),
-            ("DELETE", token, self.delete_token, 204, None, errors(404, 412)),
+            ("PUT", f"{token}/status", self.change_status, 200, ChangedTokenBody, errors(404, 409, 412)),
+            ("DELETE", token, self.delete_token, 200, WithdrawnBody, errors(404, 412)),
         )
         for method, path, handler, status_code, answer, failures in routes:
             router.add_api_route(
@@ -109,11 +120,19 @@ class RestApi:
 
     async def change_status(
         self, endpoint_id: str, token_id: str, body: StatusBody, response: Response, if_match: IfMatch = None
-    ) -> TokenBody:
+    ) -> ChangedTokenBody:
+        """Suspend, revoke or activate a token.
+
+        A suspended or revoked one is cut off: the answer comes when every communication replica has confirmed that,
+        or after a second, and says which did.
+        """
         target = status_named(body.status)
         token = await self._tokens.move_of(endpoint_id, token_id, target, partial(check_if_match, if_match))
         response.headers["ETag"] = etag_of(token.revision)
-        return TokenBody.of(token)
+        receipt = await self._cut_off.of_tokens(endpoint_id, [token_id]) if target in REFUSED else None
+        return ChangedTokenBody.with_receipt(token, receipt)
 
-    async def delete_token(self, endpoint_id: str, token_id: str, if_match: IfMatch = None) -> None:
+    async def delete_token(self, endpoint_id: str, token_id: str, if_match: IfMatch = None) -> WithdrawnBody:
+        """Delete a token, which cuts it off as a revocation does."""
         await self._tokens.delete(endpoint_id, token_id, partial(check_if_match, if_match))
+        return WithdrawnBody(cut_off=CutOffBody.of(await self._cut_off.of_tokens(endpoint_id, [token_id])))

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -136,6 +136,12 @@ class Tokens:
             TOKENS, BY_ENDPOINT, equals=(endpoint_id,), limit=MAX_PAGE, descending=newest_first
         )
         return [token for token in map(from_document, documents) if not statuses or token.status in statuses]
+
+    async def usable(self, token_ids: Sequence[str]) -> list[str]:
+        """Those of these tokens that exist and are neither suspended nor revoked."""
+        documents = await self._store.get(TOKENS, token_ids)
+        tokens = [from_document(document) for document in documents.values() if not document.get("deleted")]
+        return [token.id for token in tokens if token.status not in REFUSED]
 
     async def _insert(self, token: Token, value: str) -> bool:
         """Whether the value was still free. Raises Conflict when the endpoint has too many tokens."""

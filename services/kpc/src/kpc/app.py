@@ -5,9 +5,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from kaa_common.app_versions import AppVersions
 from kaa_common.errors import StartError
-from kaa_common.messages.ecap import TOKEN_REVOKED, EndpointTokenRevokedEvent
 from kaa_common.service import Platform, Service
 from kaa_common.settings import load
+from kpc.cut_off import CutOff
+from kpc.cut_off import working as cut_off_working
 from kpc.device_http import DeviceHttp
 from kpc.device_mqtt import DeviceMqtt
 from kpc.edge import Edge, EdgeLimits
@@ -28,13 +29,8 @@ async def work(platform: Platform) -> AsyncIterator[None]:
     limits = EdgeLimits(max_payload=settings.max_payload, request_timeout=settings.request_timeout)
     edge = Edge(rpc, app_versions, tokens, extensions, limits)
     device_mqtt = DeviceMqtt(edge, rpc, names.kpc_instance)
-
-    async def revoke(event: EndpointTokenRevokedEvent) -> None:
-        tokens.revoke(event)
-        await device_mqtt.revoke(event)
-
-    await rpc.listen(TOKEN_REVOKED, names.cm_instance, revoke)
-    async with AsyncExitStack() as listening:
+    cut_off = CutOff(rpc, tokens, device_mqtt, names.kpc_instance, names.cm_instance)
+    async with cut_off_working(cut_off), AsyncExitStack() as listening:
         try:
             await listening.enter_async_context(MqttServer(device_mqtt, settings.mqtt_host, settings.mqtt_port))
         except OSError as exc:

@@ -8,12 +8,12 @@ platform is out of reach it stays with the client, which is told so on `/error` 
 """
 
 import logging
+from collections.abc import Collection, Mapping
 
 from prometheus_client import Counter, Gauge
 
 from kaa_common.app_versions import AppVersion
 from kaa_common.errors import Unavailable
-from kaa_common.messages.ecap import EndpointTokenRevokedEvent
 from kaa_common.messages.elce import CONNECTED, DISCONNECTED, ConnectedEvent, DisconnectedEvent
 from kaa_common.rpc import Rpc, event_header
 from kpc.edge import Edge, Outcome
@@ -36,7 +36,7 @@ MAX_ANSWERED_TOPIC = 8192
 
 
 class DeviceMqtt:
-    """Handles the MQTT connections of devices (`mqtt_server.ConnectionHandler`)."""
+    """Handles the MQTT connections of devices (`mqtt_connection.ConnectionHandler`, `cut_off.Sessions`)."""
 
     def __init__(self, edge: Edge, rpc: Rpc, kpc_instance: str) -> None:
         self._edge = edge
@@ -73,9 +73,13 @@ class DeviceMqtt:
         CONNECTIONS.dec()
         await self._announce(self._presence.connection_ended(connection.id))
 
-    async def revoke(self, event: EndpointTokenRevokedEvent) -> None:
-        """End the sessions of the endpoint that use these tokens."""
-        await self._announce(self._presence.revoked(event.endpoint_id, event.token_ids))
+    def session_tokens(self) -> Mapping[str, str]:
+        return self._presence.tokens()
+
+    async def end_sessions(self, endpoint_id: str, token_ids: Collection[str]) -> int:
+        change = self._presence.revoked(endpoint_id, token_ids)
+        await self._announce(change)
+        return len(change.disconnected)
 
     def _close_replaced(self, change: Change, connection: Connection) -> None:
         """Close the connection that a device left behind: the same client, seen by the same endpoint, came back."""

@@ -57,6 +57,10 @@ class Presence:
         gone = self._by_connection.pop(connection_id, set())
         return Change(disconnected={endpoint: self._sessions.pop(endpoint).app_version_name for endpoint in gone})
 
+    def tokens(self) -> dict[str, str]:
+        """Endpoint id to the id of the token that its session uses."""
+        return {endpoint_id: session.token_id for endpoint_id, session in self._sessions.items()}
+
     def revoked(self, endpoint_id: str, token_ids: Collection[str]) -> Change:
         """Tokens of the endpoint are no longer good."""
         session = self._sessions.get(endpoint_id)

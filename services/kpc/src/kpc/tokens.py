@@ -1,8 +1,10 @@
 """Endpoint tokens resolved to endpoints: asked from the credentials service (16/ECAP), kept for a short while.
 
-A revocation event makes the kept answer worthless at once; so does a lost connection, as events may have been missed.
+A revocation makes the kept answer worthless at once; so does a time without the bus, when one may have been missed.
 """
 
+import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -10,11 +12,13 @@ from cachetools import TTLCache
 
 from kaa_common.clock import Deadline
 from kaa_common.errors import Unauthorized, error_of
-from kaa_common.messages.ecap import VALIDATE_TOKEN, EndpointTokenRevokedEvent, EndpointTokenValidationRequest
+from kaa_common.messages.ecap import VALIDATE_TOKEN, EndpointTokenValidationRequest
 from kaa_common.rpc import Rpc, request_header
 
 MAX_KEPT = 100_000
 """Tokens kept: every device of a well-filled replica, at some 300 bytes each."""
+TRUSTED_FOR = 3.0
+"""Seconds after the last sign that the bus works: three signs of life (`cut_off`)."""
 KEPT_FOR = 30.0
 """Seconds a token is believed without asking again, besides the revocation events."""
 
@@ -30,32 +34,39 @@ class Identity:
 class Tokens:
     """The tokens of this replica's devices."""
 
-    def __init__(self, rpc: Rpc, cm_instance: str) -> None:
+    def __init__(self, rpc: Rpc, cm_instance: str, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` tells seconds."""
         self._rpc = rpc
+        self._clock = clock
+        self._trusted_until = 0.0
         self._cm_instance = cm_instance
         self._known: TTLCache[tuple[str, str], Identity] = TTLCache(MAX_KEPT, KEPT_FOR)
         # Revoked token ids, for as long as an identity with them may be kept; cheaper than an index by token id.
         self._revoked: TTLCache[str, bool] = TTLCache(MAX_KEPT, KEPT_FOR)
         self._revocations = 0
-        rpc.bus.on_connection_lost(self.forget)
 
     async def resolve(self, app_name: str, token: str, deadline: Deadline) -> Identity:
         """Raises Unauthorized when the token is unknown, suspended or revoked or malformed, saying which;
         Unavailable and DeadlineExceeded when it cannot be asked.
         """
         known = self._known.get((app_name, token))
-        if known is not None and known.token_id not in self._revoked:
+        if known is not None and known.token_id not in self._revoked and self._clock() < self._trusted_until:
             return known
         return await self._ask(app_name, token, deadline)
 
-    def revoke(self, event: EndpointTokenRevokedEvent) -> None:
+    def trust(self) -> None:
+        """The bus works: what was kept may be believed for TRUSTED_FOR."""
+        self._trusted_until = self._clock() + TRUSTED_FOR
+
+    def revoke(self, token_ids: Collection[str]) -> None:
         """Ask again before these tokens are believed."""
         self._revocations += 1
-        if len(self._revoked) + len(event.token_ids) > MAX_KEPT:
+        if len(self._revoked) + len(token_ids) > MAX_KEPT:
             self.forget()
-        self._revoked.update(dict.fromkeys(event.token_ids, True))
+        self._revoked.update(dict.fromkeys(token_ids, True))
 
     def forget(self) -> None:
+        """Ask again before any token is believed."""
         self._revocations += 1
         self._known.clear()
         self._revoked.clear()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypedDict, TypeVar
 
-from kaa_common.subjects import event_subject, events_subject, service_subject
+from kaa_common.subjects import event_subject, events_subject, replica_subject, service_subject
 
 
 class Message(Protocol):
@@ -63,9 +63,13 @@ class Endpoint(Generic[Request, Response]):
     request: type[Request]
     response: type[Response]
     owner: str
+    of_replica: bool = False
+    """Whether each replica is asked by itself: `kaa.v1.replica.<replica id>.<protocol>.<request_type>`."""
 
-    def subject(self, instance: str) -> str:
-        return service_subject(instance, self.protocol, self.request_type)
+    def subject(self, whom: str) -> str:
+        """Where the service instance (or replica) is asked."""
+        build = replica_subject if self.of_replica else service_subject
+        return build(whom, self.protocol, self.request_type)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

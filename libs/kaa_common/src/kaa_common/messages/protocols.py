@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from kaa_common.messages import acp, cap, ecap, efe, efmp, elce, eme, epmmp, eprmp, esp, etp, scmp
+from kaa_common.messages import acp, cap, cop, ecap, efe, efmp, elce, eme, epmmp, eprmp, esp, etp, scmp
 from kaa_common.messages.declared import Endpoint, Event
 
 
@@ -33,6 +33,7 @@ PROTOCOLS = (
     Protocol("24/EPRMP", eprmp.ENDPOINTS, eprmp.EVENTS),
     Protocol("ETP (our own)", etp.ENDPOINTS),
     Protocol("ACP (our own)", acp.ENDPOINTS),
+    Protocol("COP (our own)", cop.ENDPOINTS, cop.EVENTS),
 )
 
 

@@ -1,0 +1,124 @@
+"""Cut-off on one replica: asked over a real bus, with a credentials service of the test."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping
+
+import pytest
+
+from kaa_common.clock import Deadline
+from kaa_common.messages.cop import (
+    ASK_USABLE,
+    CUT_OFF,
+    REPLICA_ALIVE,
+    REPLICA_LEFT,
+    CutOffRequest,
+    ReplicaEvent,
+    UsableRequest,
+    UsableResponse,
+)
+from kaa_common.messages.ecap import TOKEN_REVOKED, EndpointTokenRevokedEvent
+from kaa_common.rpc import Reply, Rpc, answer_header, event_header, request_header
+from kpc.cut_off import CutOff, working
+from kpc.tokens import Tokens
+
+from .conftest import APP, ENDPOINT, TOKEN, TOKEN_ID, Backend
+
+
+class FakeSessions:
+    """One session of each endpoint."""
+
+    def __init__(self, tokens: dict[str, str]) -> None:
+        self.tokens = tokens
+
+    def session_tokens(self) -> Mapping[str, str]:
+        return dict(self.tokens)
+
+    async def end_sessions(self, endpoint_id: str, token_ids: Collection[str]) -> int:
+        if self.tokens.get(endpoint_id) not in token_ids:
+            return 0
+        del self.tokens[endpoint_id]
+        return 1
+
+
+@pytest.fixture
+def sessions() -> FakeSessions:
+    return FakeSessions({ENDPOINT: TOKEN_ID, "other": "other-token"})
+
+
+@pytest.fixture
+async def cut_off(edge_rpc: Rpc, tokens: Tokens, sessions: FakeSessions, backend: Backend) -> AsyncIterator[CutOff]:
+    started = CutOff(edge_rpc, tokens, sessions, f"kpc-{backend.suffix}", backend.cm)
+    async with working(started):
+        await edge_rpc.bus.flush(5)
+        yield started
+
+
+async def until(condition: Collection[object], length: int) -> None:
+    async with asyncio.timeout(5):
+        while len(condition) != length:
+            await asyncio.sleep(0.001)
+
+
+async def ask(backend: Backend, replica_id: str) -> int:
+    request = CutOffRequest(**request_header(Deadline.after(2)), token_ids=(TOKEN_ID,), endpoint_id=ENDPOINT)
+    return (await backend.rpc.call(CUT_OFF, replica_id, request)).message.ended_sessions
+
+
+async def test_a_question_ends_the_session_and_the_use_of_the_token(
+    cut_off: CutOff, backend: Backend, edge_rpc: Rpc, tokens: Tokens, sessions: FakeSessions
+) -> None:
+    await tokens.resolve(APP, TOKEN, Deadline.after(2))
+    assert await ask(backend, edge_rpc.replica_id) == 1
+    assert sessions.tokens == {"other": "other-token"}
+    assert await ask(backend, edge_rpc.replica_id) == 0
+    await tokens.resolve(APP, TOKEN, Deadline.after(2))
+    assert backend.validations == 2
+
+
+async def test_the_event_does_the_same(cut_off: CutOff, backend: Backend, sessions: FakeSessions) -> None:
+    event = EndpointTokenRevokedEvent(
+        **event_header(), app_name=APP, endpoint_id=ENDPOINT, token_ids=(TOKEN_ID,), originator_replica_id="creds"
+    )
+    await backend.rpc.emit(TOKEN_REVOKED, backend.cm, event)
+    await until(sessions.tokens, 1)
+    assert sessions.tokens == {"other": "other-token"}
+
+
+async def test_a_replica_gives_signs_of_life_and_says_goodbye(
+    edge_rpc: Rpc, tokens: Tokens, sessions: FakeSessions, backend: Backend
+) -> None:
+    heard: list[str] = []
+
+    async def alive(event: ReplicaEvent) -> None:
+        heard.append(f"{event.originator_replica_id} is there")
+
+    async def left(event: ReplicaEvent) -> None:
+        heard.append(f"{event.originator_replica_id} left")
+
+    instance = f"kpc-{backend.suffix}"
+    await backend.rpc.listen(REPLICA_ALIVE, instance, alive)
+    await backend.rpc.listen(REPLICA_LEFT, instance, left)
+    await backend.rpc.bus.flush(5)
+    async with working(CutOff(edge_rpc, tokens, sessions, instance, backend.cm)):
+        await until(heard, 1)
+    await until(heard, 2)
+    assert heard == [f"{edge_rpc.replica_id} is there", f"{edge_rpc.replica_id} left"]
+
+
+async def test_a_replica_that_was_away_ends_the_sessions_whose_tokens_are_not_usable_any_more(
+    cut_off: CutOff, backend: Backend, sessions: FakeSessions
+) -> None:
+    asked: list[set[str]] = []
+
+    async def usable(request: UsableRequest) -> Reply[UsableResponse]:
+        asked.append(set(request.token_ids))
+        return Reply(UsableResponse(**answer_header(request), token_ids=("other-token",), status_code=200))
+
+    await backend.rpc.serve(ASK_USABLE, backend.cm, usable)
+    await backend.rpc.bus.flush(5)
+    cut_off._may_have_missed_something()
+    await cut_off.beat()
+    assert asked == [{TOKEN_ID, "other-token"}]
+    assert sessions.tokens == {"other": "other-token"}
+    await cut_off.beat()
+    assert len(asked) == 1
