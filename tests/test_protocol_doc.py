@@ -36,4 +36,4 @@ def test_an_outdated_document_is_found_and_written_again(tmp_path: Path) -> None
     assert (outdated.returncode, outdated.stderr.count("\n")) == (1, 1)
     assert run_tool(tool=tool).returncode == 0
     assert run_tool("--check", tool=tool).returncode == 0
-    assert written.read_text() == (ROOT / "docs" / "protocol.md").read_text()
+    assert "### ClientData\n" in written.read_text()

@@ -42,7 +42,7 @@ def servers_of(url: str) -> list[str]:
 @asynccontextmanager
 async def connect(servers: list[str], name: str, connection_lost: list[Callable[[], None]]) -> AsyncIterator[Client]:
     """A connected client; `connection_lost` are called whenever it may have missed messages."""
-    reports = _Reports(", ".join(map(_address, servers)), connection_lost)
+    reports = _Reports(f"{', '.join(map(_address, servers))} ({name})", connection_lost)
     client = reports.client
     try:
         await client.connect(
