@@ -1,4 +1,4 @@
-"""Cut-Off Protocol, a protocol of our own: a withdrawn token or credential ends on every replica, and that is confirmed.
+"""Cut-Off Protocol, a protocol of our own: a withdrawn token or credential ends on every replica, which confirms it.
 
 The revocation events of 16/ECAP and 22/CAP say the same to whoever listens, but nobody answers an event. So the
 credentials service also asks each communication replica by itself. It knows them by the sign of life that each gives
