@@ -58,6 +58,12 @@ async def test_a_process_is_not_ready_before_all_its_parts_are_there(health: Hea
     assert (ready.status_code, ready.json()) == (503, {"status": "not ready", "problems": {"kpc": "starting"}})
 
 
+async def test_a_part_that_is_not_there_says_what_it_waits_for(health: Health, client: httpx.AsyncClient) -> None:
+    health.expect("epr", "waiting for NATS")
+
+    assert (await client.get("/readyz")).json()["problems"] == {"epr": "waiting for NATS"}
+
+
 async def test_the_parts_that_fail_are_named_with_their_reason(health: Health, client: httpx.AsyncClient) -> None:
     health.watch("bus", away)
     health.watch("other", broken)

@@ -124,13 +124,32 @@ async def test_the_probes_answer_while_nats_is_not_there_yet(environ: dict[str, 
 
     async with asyncio.timeout(10), client_of(environ) as client, asyncio.TaskGroup() as tasks:
         tasks.create_task(run([logging_service("kettle", [])], environ, stop))
-        await asyncio.sleep(0)
-        alive, ready = await client.get("/livez"), await client.get("/readyz")
+
+        async def probes() -> tuple[int, int, object]:
+            alive, ready = await client.get("/livez"), await client.get("/readyz")
+            return alive.status_code, ready.status_code, ready.json().get("problems")
+
+        await until_answer(probes, (200, 503, {"kettle": "waiting for NATS"}))
         stop.set()
 
-    assert alive.status_code == 200
-    assert ready.status_code == 503
-    assert ready.json()["problems"] == {"kettle": "starting"}
+
+async def test_the_probe_says_that_a_service_waits_for_the_database(environ: dict[str, str]) -> None:
+    environ["MONGODB_URI"] = f"mongodb://127.0.0.1:{free_port()}"
+    stop = asyncio.Event()
+
+    @asynccontextmanager
+    async def keep_documents(platform: Platform) -> AsyncIterator[None]:
+        async with platform.store():
+            yield
+
+    async with asyncio.timeout(10), client_of(environ) as client, asyncio.TaskGroup() as tasks:
+        tasks.create_task(run([Service("kettle", keep_documents)], environ, stop))
+
+        async def problems() -> object:
+            return (await client.get("/readyz")).json().get("problems")
+
+        await until_answer(problems, {"kettle": "waiting for the database"})
+        stop.set()
 
 
 async def test_a_stop_while_a_later_service_starts_ends_those_before_it(environ: Environ) -> None:

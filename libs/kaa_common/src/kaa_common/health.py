@@ -23,19 +23,19 @@ class Health:
     def __init__(self) -> None:
         self.stopping = False
         self._checks: dict[str, Check] = {}
-        self._awaited: set[str] = set()
+        self._awaited: dict[str, str] = {}
 
-    def expect(self, part: str) -> None:
-        """Not ready until `watch` is called for the part."""
-        self._awaited.add(part)
+    def expect(self, part: str, problem: str = "starting") -> None:
+        """Not ready until `watch` is called for the part; `problem` says what it waits for."""
+        self._awaited[part] = problem
 
     def watch(self, part: str, check: Check) -> None:
-        self._awaited.discard(part)
+        self._awaited.pop(part, None)
         self._checks[part] = check
 
     async def problems(self) -> dict[str, str]:
         """Part to what is wrong with it; empty when ready."""
-        problems = dict.fromkeys(sorted(self._awaited), "starting")
+        problems = dict(sorted(self._awaited.items()))
         if self.stopping:
             problems["process"] = "stopping"
         async with asyncio.TaskGroup() as checking:

@@ -46,8 +46,10 @@ class Platform:
     @asynccontextmanager
     async def store(self, *collections: Collection) -> AsyncIterator[DocumentStore]:
         """The service's document store, with these collections; waits for the database as long as it takes."""
+        self.health.expect(self.service, "waiting for the database")
         async with self._store() as store:
             await store.ensure(collections)
+            self.health.expect(self.service)
             self.health.watch(f"{self.service} store", store.ping)
             yield store
 
@@ -121,7 +123,9 @@ async def _interrupt(interruptible: asyncio.Timeout, stop: asyncio.Event) -> Non
 async def _running(
     service: Service, settings: PlatformSettings, environ: Environ, health: Health, gateway: Gateway
 ) -> AsyncIterator[None]:
+    health.expect(service.name, "waiting for NATS")
     async with bus.connect(settings.nats_url.get_secret_value(), service.name) as connection:
+        health.expect(service.name)
         rpc = Rpc(connection, f"{service.name}-{secrets.token_hex(6)}")
         await rpc.start()
 
