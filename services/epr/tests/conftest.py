@@ -1,7 +1,7 @@
 """The register on real stores and a real bus; tekton and creds are small stand-ins that speak their messages."""
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +57,17 @@ APP_VERSIONS: dict[str, dict[str, Any] | None] = {
     "kettle-v2": {"metadata-keys": {"model": {"write-enabled": False}, "room": {}, "level": None}},
     "toaster-v1": {},
 }
+
+NASTY = (
+    b'{"whole_float":1.0,"minus_zero":-0.0,"most":18446744073709551615,"least":-9223372036854775808,'
+    b'"beyond_a_float":9007199254740993,"huge":1.7976931348623157e+308,"tiny":5e-324,"third":0.3333333333333333,'
+    b'"null":null,"no":false,"empty":"","list":[[],{},[null]],"text":"\xc3\xa9 \xf0\x9f\x98\x80 \\u0001 \\" \\\\ /",'
+    b'"keys":{"a.b":{"$ref":"#","$where":1},"":{"":[]},"$set":[{"$oid":"x"}],"_id":7}}'
+)
+"""Metadata whose text every store and interface must give back bit for bit."""
+
+on_one_store = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+"""For tests whose outcome no store decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +168,7 @@ class Replica:
 
     register: Register
     registrar: Registrar
-    app_versions: AppVersions
-    client: httpx.AsyncClient
+    api: EndpointApi
 
     async def endpoint(
         self, metadata: dict[str, Any], app_version: str = "kettle-v1", endpoint_id: str | None = None
@@ -168,9 +178,6 @@ class Replica:
             endpoint_id=endpoint_id, app_version=app_version_named(app_version), metadata=metadata, token=None
         )
         return (await self.registrar.register(wanted))[0]
-
-
-Open = Callable[[], Any]
 
 
 def app_version_named(name: str) -> AppVersion:
@@ -232,7 +239,7 @@ async def events(bus: NatsBus, names: Names) -> Events:
 
 @asynccontextmanager
 async def open_replica(store: DocumentStore, rpc: Rpc, bus: Bus, names: Names) -> AsyncIterator[Replica]:
-    """A replica of the register: on this store, answering on NATS and (in memory) HTTP."""
+    """A replica of the register: on this store, answering on NATS."""
     async with open_outbox(store, bus, ENDPOINTS) as outbox:
         register = Register(store, outbox, tenant="tenant", instance=names.epr, replica_id=rpc.replica_id)
         registrar = Registrar(store, register, Tokens(rpc, names.cm, TOKEN_TIMEOUT))
@@ -240,13 +247,19 @@ async def open_replica(store: DocumentStore, rpc: Rpc, bus: Bus, names: Names) -
         await app_versions.start()
         await Extension(register, app_versions, names.epmx).serve(rpc)
         await MetadataManagement(register, names.epr).serve(rpc)
-        router = EndpointApi(register, registrar, app_versions, request_timeout=10).router()
-        async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(rest_api("EPR", "", "/epr", router, Access(hash_api_key(API_KEY)))),
-            base_url="http://test/epr/api/v1",
-            headers={"X-API-Key": API_KEY},
-        ) as client:
-            yield Replica(register=register, registrar=registrar, app_versions=app_versions, client=client)
+        api = EndpointApi(register, registrar, app_versions, request_timeout=10)
+        yield Replica(register=register, registrar=registrar, api=api)
+
+
+@asynccontextmanager
+async def open_client(replica: Replica) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the replica's REST interface, in memory."""
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(rest_api("EPR", "", "/epr", replica.api.router(), Access(hash_api_key(API_KEY)))),
+        base_url="http://test/epr/api/v1",
+        headers={"X-API-Key": API_KEY},
+    ) as client:
+        yield client
 
 
 @pytest.fixture
@@ -259,11 +272,23 @@ async def epr(
 
 @pytest.fixture
 async def other_epr(epr: Replica, store: DocumentStore, bus: NatsBus, names: Names) -> AsyncIterator[Replica]:
-    """A second replica on the same store; only its REST interface and use cases are of use beside the first."""
+    """A second replica on the same store; on NATS it shares the requests with the first."""
     rpc = Rpc(bus, f"other-{secrets.token_hex(4)}")
     await rpc.start()
     async with open_replica(store, rpc, bus, names) as replica:
         yield replica
+
+
+@pytest.fixture
+async def client(epr: Replica) -> AsyncIterator[httpx.AsyncClient]:
+    async with open_client(epr) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def other_client(other_epr: Replica) -> AsyncIterator[httpx.AsyncClient]:
+    async with open_client(other_epr) as opened:
+        yield opened
 
 
 class Device:

@@ -15,7 +15,7 @@ from kaa_common.rpc import Rpc
 from kaa_common.store import DocumentStore
 from support.waiting import until
 
-from .conftest import TOKEN_TIMEOUT, Events, FakeCreds, Names, Replica, app_version_named
+from .conftest import TOKEN_TIMEOUT, Events, FakeCreds, Names, Replica, app_version_named, on_one_store
 
 
 def wanted(
@@ -87,6 +87,7 @@ async def test_a_repeated_registration_has_the_same_answer(epr: Replica, creds: 
     assert len(creds.tokens) == 1
 
 
+@on_one_store
 @pytest.mark.parametrize(
     "again",
     [wanted("id-1"), wanted("id-1", "other"), wanted("id-1", "taken"), wanted("id-1", "token1", {}, "toaster-v1")],
@@ -104,6 +105,7 @@ async def test_a_taken_id_is_refused_and_gets_no_further_token(
     assert len(await everything(store)) == 2
 
 
+@on_one_store
 @pytest.mark.parametrize(("token", "error"), [("taken", Conflict), ("mal/formed", BadRequest)])
 @pytest.mark.parametrize("endpoint_id", ["id-2", None])
 async def test_a_token_that_cannot_be_had_leaves_nothing_behind(
@@ -121,6 +123,7 @@ async def test_a_token_that_cannot_be_had_leaves_nothing_behind(
     assert list(creds.tokens) == [("kettle", "taken")]
 
 
+@on_one_store
 async def test_too_much_metadata_leaves_nothing_behind(epr: Replica, creds: FakeCreds, store: DocumentStore) -> None:
     with pytest.raises(PayloadTooLarge):
         await epr.registrar.register(wanted("id-1", "token1", {"a": "x" * 300_000}))

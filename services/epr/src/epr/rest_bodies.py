@@ -1,4 +1,4 @@
-"""The bodies of the register's REST interface, and how its OpenAPI document shows them [pure].
+"""The bodies of the register's REST interface, and how its OpenAPI document shows them.
 
 Bodies that hold metadata are read from their text and written as text, so that every value stays as it is; the models
 here check what surrounds it, and describe what is answered.
