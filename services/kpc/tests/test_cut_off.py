@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 
 import pytest
 
+from kaa_common.app_versions import AppVersion
 from kaa_common.clock import Deadline
 from kaa_common.messages.cop import (
     ASK_USABLE,
@@ -18,10 +19,13 @@ from kaa_common.messages.cop import (
 )
 from kaa_common.messages.ecap import TOKEN_REVOKED, EndpointTokenRevokedEvent
 from kaa_common.rpc import Reply, Rpc, answer_header, event_header, request_header
+from kpc.budget import Budget
 from kpc.cut_off import CutOff, working
 from kpc.tokens import Tokens
 
 from .conftest import APP, ENDPOINT, TOKEN, TOKEN_ID, Backend
+
+VERSION = AppVersion(name="app-v1", app_name=APP, tenant_id="default", config={})
 
 
 class FakeSessions:
@@ -67,11 +71,11 @@ async def ask(backend: Backend, replica_id: str) -> int:
 async def test_a_question_ends_the_session_and_the_use_of_the_token(
     cut_off: CutOff, backend: Backend, edge_rpc: Rpc, tokens: Tokens, sessions: FakeSessions
 ) -> None:
-    await tokens.resolve(APP, TOKEN, Deadline.after(2))
+    await tokens.resolve(VERSION, TOKEN, Budget(5, 0, lambda: 0.0), Deadline.after(2))
     assert await ask(backend, edge_rpc.replica_id) == 1
     assert sessions.tokens == {"other": "other-token"}
     assert await ask(backend, edge_rpc.replica_id) == 0
-    await tokens.resolve(APP, TOKEN, Deadline.after(2))
+    await tokens.resolve(VERSION, TOKEN, Budget(5, 0, lambda: 0.0), Deadline.after(2))
     assert backend.validations == 2
 
 

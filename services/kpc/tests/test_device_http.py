@@ -4,6 +4,7 @@ import httpx
 import pytest
 from httpx import ASGITransport
 
+from kpc.budget import Budget
 from kpc.device_http import REQUEST_ID, DeviceHttp
 from kpc.edge import Outcome
 
@@ -18,7 +19,7 @@ class FakeEdge:
         self.asked: list[tuple[str, str, bytes, int | None]] = []
 
     async def request(
-        self, transport: str, path: str, payload: bytes, *, default_request_id: int | None = None
+        self, transport: str, path: str, payload: bytes, *, guesses: Budget, default_request_id: int | None = None
     ) -> Outcome:
         self.asked.append((transport, path, payload, default_request_id))
         return self.outcome

@@ -1,13 +1,22 @@
 import asyncio
+from dataclasses import replace
 
 import pytest
 
+from kaa_common.app_versions import AppVersion
 from kaa_common.clock import Deadline
-from kaa_common.errors import Unauthorized, Unavailable
+from kaa_common.errors import TooManyRequests, Unauthorized, Unavailable
 from kaa_common.rpc import Rpc
+from kpc.budget import Budget
 from kpc.tokens import TRUSTED_FOR, Identity, Tokens
 
 from .conftest import APP, ENDPOINT, TOKEN, TOKEN_ID, Backend
+
+VERSION = AppVersion(name="app-v1", app_name=APP, tenant_id="default", config={})
+
+
+def some_guesses(count: int = 5) -> Budget:
+    return Budget(count, 0, lambda: 0.0)
 
 
 def deadline() -> Deadline:
@@ -16,7 +25,7 @@ def deadline() -> Deadline:
 
 async def test_a_token_is_asked_once_and_then_known(tokens: Tokens, backend: Backend) -> None:
     for _ in range(3):
-        assert await tokens.resolve(APP, TOKEN, deadline()) == Identity(ENDPOINT, TOKEN_ID)
+        assert await tokens.resolve(VERSION, TOKEN, some_guesses(), deadline()) == Identity(ENDPOINT, TOKEN_ID)
     assert backend.validations == 1
 
 
@@ -30,51 +39,51 @@ async def test_a_token_that_is_not_good_is_unauthorized_and_asked_again(
     backend.token_status, backend.token_reason = status_code, reason
     for _ in range(2):
         with pytest.raises(Unauthorized, match=reason):
-            await tokens.resolve(APP, TOKEN, deadline())
+            await tokens.resolve(VERSION, TOKEN, some_guesses(), deadline())
     assert backend.validations == 2
 
 
 async def test_a_token_of_another_application_is_unknown(tokens: Tokens) -> None:
     with pytest.raises(Unauthorized):
-        await tokens.resolve("another-app", TOKEN, deadline())
+        await tokens.resolve(replace(VERSION, app_name="another-app"), TOKEN, some_guesses(), deadline())
 
 
 async def test_a_revoked_token_is_asked_again_at_once(tokens: Tokens, backend: Backend) -> None:
-    await tokens.resolve(APP, TOKEN, deadline())
+    await tokens.resolve(VERSION, TOKEN, some_guesses(), deadline())
     tokens.revoke([TOKEN_ID])
     backend.token_status = 403
     with pytest.raises(Unauthorized):
-        await tokens.resolve(APP, TOKEN, deadline())
+        await tokens.resolve(VERSION, TOKEN, some_guesses(), deadline())
 
 
 async def test_a_token_that_is_good_again_is_kept_again(tokens: Tokens, backend: Backend) -> None:
     tokens.revoke([TOKEN_ID])
     for _ in range(3):
-        await tokens.resolve(APP, TOKEN, deadline())
+        await tokens.resolve(VERSION, TOKEN, some_guesses(), deadline())
     assert backend.validations == 1
 
 
 async def test_the_revocation_of_another_token_does_not_matter(tokens: Tokens, backend: Backend) -> None:
-    await tokens.resolve(APP, TOKEN, deadline())
+    await tokens.resolve(VERSION, TOKEN, some_guesses(), deadline())
     tokens.revoke(["another"])
-    await tokens.resolve(APP, TOKEN, deadline())
+    await tokens.resolve(VERSION, TOKEN, some_guesses(), deadline())
     assert backend.validations == 1
 
 
 async def test_an_answer_that_a_revocation_overtook_is_not_kept(tokens: Tokens, backend: Backend) -> None:
     async with asyncio.TaskGroup() as tasks:
-        asking = tasks.create_task(tokens.resolve(APP, TOKEN, deadline()))
+        asking = tasks.create_task(tokens.resolve(VERSION, TOKEN, some_guesses(), deadline()))
         await asyncio.sleep(0)
         tokens.revoke([TOKEN_ID])
     assert asking.result().endpoint_id == ENDPOINT
-    await tokens.resolve(APP, TOKEN, deadline())
+    await tokens.resolve(VERSION, TOKEN, some_guesses(), deadline())
     assert backend.validations == 2
 
 
 async def test_nothing_is_believed_after_events_may_have_been_missed(tokens: Tokens, backend: Backend) -> None:
-    await tokens.resolve(APP, TOKEN, deadline())
+    await tokens.resolve(VERSION, TOKEN, some_guesses(), deadline())
     tokens.forget()
-    await tokens.resolve(APP, TOKEN, deadline())
+    await tokens.resolve(VERSION, TOKEN, some_guesses(), deadline())
     assert backend.validations == 2
 
 
@@ -83,16 +92,48 @@ async def test_what_is_kept_is_believed_only_as_long_as_the_bus_works(edge_rpc: 
     tokens = Tokens(edge_rpc, backend.cm, clock=lambda: now)
     tokens.trust()
     for _ in range(2):
-        await tokens.resolve(APP, TOKEN, deadline())
+        await tokens.resolve(VERSION, TOKEN, some_guesses(), deadline())
     assert backend.validations == 1
     now = TRUSTED_FOR
-    await tokens.resolve(APP, TOKEN, deadline())
+    await tokens.resolve(VERSION, TOKEN, some_guesses(), deadline())
     assert backend.validations == 2
     tokens.trust()
-    await tokens.resolve(APP, TOKEN, deadline())
+    await tokens.resolve(VERSION, TOKEN, some_guesses(), deadline())
     assert backend.validations == 2
 
 
 async def test_without_a_credentials_service_a_token_cannot_be_resolved(edge_rpc: Rpc) -> None:
     with pytest.raises(Unavailable, match="nobody serves nowhere"):
-        await Tokens(edge_rpc, "nowhere").resolve(APP, TOKEN, deadline())
+        await Tokens(edge_rpc, "nowhere").resolve(VERSION, TOKEN, some_guesses(), deadline())
+
+
+async def test_who_got_too_many_wrong_is_not_asked_about_any_more(tokens: Tokens, backend: Backend) -> None:
+    guesses = some_guesses(3)
+    for number in range(3):
+        with pytest.raises(Unauthorized):
+            await tokens.resolve(VERSION, f"wrong{number}", guesses, deadline())
+    with pytest.raises(TooManyRequests):
+        await tokens.resolve(VERSION, TOKEN, guesses, deadline())
+    assert backend.validations == 3
+
+
+async def test_a_token_that_is_known_goes_on_beside_one_who_guesses(tokens: Tokens) -> None:
+    guesses = some_guesses(1)
+    await tokens.resolve(VERSION, TOKEN, guesses, deadline())
+    with pytest.raises(Unauthorized):
+        await tokens.resolve(VERSION, "wrong", guesses, deadline())
+    assert (await tokens.resolve(VERSION, TOKEN, guesses, deadline())).endpoint_id == ENDPOINT
+
+
+async def test_all_guesses_of_a_tenant_count_together(
+    tokens: Tokens, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kpc.tokens.TENANT_GUESSES", 2)
+    monkeypatch.setattr("kpc.tokens.TENANT_GUESSES_PER_SECOND", 0)
+    for number in range(2):
+        with pytest.raises(Unauthorized):
+            await tokens.resolve(VERSION, f"wrong{number}", some_guesses(), deadline())
+    with pytest.raises(TooManyRequests):
+        await tokens.resolve(VERSION, TOKEN, some_guesses(), deadline())
+    other = replace(VERSION, tenant_id="other")
+    assert (await tokens.resolve(other, TOKEN, some_guesses(), deadline())).endpoint_id == ENDPOINT

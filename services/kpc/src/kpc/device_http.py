@@ -4,11 +4,14 @@ A bare ASGI application: devices use one path, and pay for no framework. The Con
 device clients send what they like).
 """
 
+import time
 from typing import Protocol
 
+from cachetools import LRUCache
 from starlette.types import Receive, Scope, Send
 
 from kaa_common.errors import MethodNotAllowed, NotFound, PayloadTooLarge, status_of
+from kpc.budget import Budget
 from kpc.edge import Outcome
 from kpc.kp1 import error_payload, is_kp1
 
@@ -16,12 +19,16 @@ REQUEST_ID = 1
 """What an extension gets as the request id of a request that has none: over HTTP somebody always waits for the answer,
 while an extension may leave a message without a request id unanswered."""
 
+ADDRESS_GUESSES, ADDRESS_GUESSES_PER_SECOND = 100, 5.0
+"""Wrong tokens from one address before its tokens that are not known yet have to wait: a site behind one router."""
+MAX_ADDRESSES = 10_000
+
 
 class Requests(Protocol):
     """What carries a request to its extension: `edge.Edge`."""
 
     async def request(
-        self, transport: str, path: str, payload: bytes, *, default_request_id: int | None = None
+        self, transport: str, path: str, payload: bytes, *, guesses: Budget, default_request_id: int | None = None
     ) -> Outcome: ...
 
 
@@ -36,6 +43,7 @@ class DeviceHttp:
         self._edge = edge
         self._max_payload = max_payload
         self._prefix = prefix
+        self._guesses: LRUCache[str, Budget] = LRUCache(MAX_ADDRESSES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].removeprefix(self._prefix)
@@ -47,7 +55,11 @@ class DeviceHttp:
                 headers = [(b"allow", b"POST")]
                 raise MethodNotAllowed("only POST is allowed")
             outcome = await self._edge.request(
-                "http", path, await self._read_body(receive), default_request_id=REQUEST_ID
+                "http",
+                path,
+                await self._read_body(receive),
+                guesses=self._guesses_of(scope),
+                default_request_id=REQUEST_ID,
             )
         except ClientGoneError:
             return
@@ -55,6 +67,12 @@ class DeviceHttp:
             status_code, reason_phrase = status_of(exc)
             outcome = Outcome(status_code=status_code, reason_phrase=reason_phrase)
         await _answer(send, outcome, headers)
+
+    def _guesses_of(self, scope: Scope) -> Budget:
+        address = scope["client"][0] if scope.get("client") else ""
+        if address not in self._guesses:
+            self._guesses[address] = Budget(ADDRESS_GUESSES, ADDRESS_GUESSES_PER_SECOND, time.monotonic)
+        return self._guesses[address]
 
     async def _read_body(self, receive: Receive) -> bytes:
         parts: list[bytes] = []

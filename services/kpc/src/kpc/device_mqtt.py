@@ -8,6 +8,7 @@ platform is out of reach it stays with the client, which is told so on `/error` 
 """
 
 import logging
+import time
 from collections.abc import Collection, Mapping
 
 from prometheus_client import Counter, Gauge
@@ -16,6 +17,7 @@ from kaa_common.app_versions import AppVersion
 from kaa_common.errors import Unavailable
 from kaa_common.messages.elce import CONNECTED, DISCONNECTED, ConnectedEvent, DisconnectedEvent
 from kaa_common.rpc import Rpc, event_header
+from kpc.budget import Budget
 from kpc.edge import Edge, Outcome
 from kpc.kp1 import ERROR, STATUS, error_payload, is_kp1
 from kpc.mqtt.errors import ConnectReturnCode
@@ -30,6 +32,8 @@ logger = logging.getLogger(__name__)
 CONNECTIONS = Gauge("kpc_mqtt_connections", "MQTT connections")
 IGNORED = Counter("kpc_mqtt_ignored", "Messages published outside of kp1/")
 
+CONNECTION_GUESSES, CONNECTION_GUESSES_PER_SECOND = 20, 1.0
+"""Wrong tokens on one connection before its tokens that are not known yet have to wait."""
 MAX_REPLY_QOS = 1
 MAX_ANSWERED_TOPIC = 8192
 """Characters: with its suffix the topic of an answer must fit into MQTT's 65,535 bytes."""
@@ -44,9 +48,11 @@ class DeviceMqtt:
         self._kpc_instance = kpc_instance
         self._presence = Presence()
         self._connections: dict[int, Connection] = {}
+        self._guesses: dict[int, Budget] = {}
 
     async def connected(self, connection: Connection, connect: Connect) -> ConnectReturnCode:
         self._connections[connection.id] = connection
+        self._guesses[connection.id] = Budget(CONNECTION_GUESSES, CONNECTION_GUESSES_PER_SECOND, time.monotonic)
         CONNECTIONS.inc()
         return ConnectReturnCode.ACCEPTED
 
@@ -61,7 +67,10 @@ class DeviceMqtt:
             self._close_replaced(change, connection)
             await self._announce(change)
 
-        outcome = await self._edge.request("mqtt", publish.topic, publish.payload, on_identified=identified)
+        guesses = self._guesses[connection.id]
+        outcome = await self._edge.request(
+            "mqtt", publish.topic, publish.payload, guesses=guesses, on_identified=identified
+        )
         _reply(connection, publish, outcome)
         return outcome.status_code < 500
 
@@ -69,7 +78,7 @@ class DeviceMqtt:
         """Answers come to a connection without a subscription, so there is nothing to keep."""
 
     async def disconnected(self, connection: Connection, disconnected: Disconnected) -> None:
-        del self._connections[connection.id]
+        del self._connections[connection.id], self._guesses[connection.id]
         CONNECTIONS.dec()
         await self._announce(self._presence.connection_ended(connection.id))
 

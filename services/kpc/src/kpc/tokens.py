@@ -8,12 +8,15 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from cachetools import TTLCache
+from cachetools import LRUCache, TTLCache
+from prometheus_client import Counter
 
+from kaa_common.app_versions import AppVersion
 from kaa_common.clock import Deadline
-from kaa_common.errors import Unauthorized, error_of
+from kaa_common.errors import TooManyRequests, Unauthorized, error_of
 from kaa_common.messages.ecap import VALIDATE_TOKEN, EndpointTokenValidationRequest
 from kaa_common.rpc import Rpc, request_header
+from kpc.budget import Budget
 
 MAX_KEPT = 100_000
 """Tokens kept: every device of a well-filled replica, at some 300 bytes each."""
@@ -21,6 +24,14 @@ TRUSTED_FOR = 3.0
 """Seconds after the last sign that the bus works: three signs of life (`cut_off`)."""
 KEPT_FOR = 30.0
 """Seconds a token is believed without asking again, besides the revocation events."""
+TENANT_GUESSES, TENANT_GUESSES_PER_SECOND = 2000, 100.0
+"""Wrong tokens of a tenant on this replica before tokens that are not known yet have to wait. Those that are known go on.
+A hundred a second finds one of a million tokens, of the 62**10 that there are, in ten million years."""
+MAX_TENANTS = 10_000
+
+GUESSES = Counter(
+    "kpc_wrong_tokens", "Endpoint tokens that were no good, or not looked at after too many such", ["fate"]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +55,28 @@ class Tokens:
         # Revoked token ids, for as long as an identity with them may be kept; cheaper than an index by token id.
         self._revoked: TTLCache[str, bool] = TTLCache(MAX_KEPT, KEPT_FOR)
         self._revocations = 0
+        self._tenants: LRUCache[str, Budget] = LRUCache(MAX_TENANTS)
 
-    async def resolve(self, app_name: str, token: str, deadline: Deadline) -> Identity:
-        """Raises Unauthorized when the token is unknown, suspended or revoked or malformed, saying which;
-        Unavailable and DeadlineExceeded when it cannot be asked.
+    async def resolve(self, app_version: AppVersion, token: str, guesses: Budget, deadline: Deadline) -> Identity:
+        """The endpoint of a token. A token that is no good is taken off `guesses`, those of whoever shows it.
+
+        Raises Unauthorized when the token is unknown, suspended, revoked or malformed, saying which; TooManyRequests
+        when there were too many such; Unavailable and DeadlineExceeded when it cannot be asked.
         """
-        known = self._known.get((app_name, token))
+        known = self._known.get((app_version.app_name, token))
         if known is not None and known.token_id not in self._revoked and self._clock() < self._trusted_until:
             return known
-        return await self._ask(app_name, token, deadline)
+        of_tenant = self._guesses_of(app_version.tenant_id)
+        if guesses.is_exhausted or of_tenant.is_exhausted:
+            GUESSES.labels("not looked at").inc()
+            raise TooManyRequests("too many wrong endpoint tokens, wait")
+        try:
+            return await self._ask(app_version.app_name, token, deadline)
+        except Unauthorized:
+            GUESSES.labels("wrong").inc()
+            guesses.spend()
+            of_tenant.spend()
+            raise
 
     def trust(self) -> None:
         """The bus works: what was kept may be believed for TRUSTED_FOR."""
@@ -70,6 +94,11 @@ class Tokens:
         self._revocations += 1
         self._known.clear()
         self._revoked.clear()
+
+    def _guesses_of(self, tenant_id: str) -> Budget:
+        if tenant_id not in self._tenants:
+            self._tenants[tenant_id] = Budget(TENANT_GUESSES, TENANT_GUESSES_PER_SECOND, self._clock)
+        return self._tenants[tenant_id]
 
     async def _ask(self, app_name: str, token: str, deadline: Deadline) -> Identity:
         revocations = self._revocations
