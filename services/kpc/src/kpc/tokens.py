@@ -25,8 +25,8 @@ TRUSTED_FOR = 3.0
 KEPT_FOR = 30.0
 """Seconds a token is believed without asking again, besides the revocation events."""
 TENANT_GUESSES, TENANT_GUESSES_PER_SECOND = 2000, 100.0
-"""Wrong tokens of a tenant on this replica before tokens that are not known yet have to wait. Those that are known go on.
-A hundred a second finds one of a million tokens, of the 62**10 that there are, in ten million years."""
+"""Wrong tokens of a tenant on this replica before tokens that are not known yet have to wait; known ones go on.
+A hundred a second finds the first of a million tokens, of the 62**10 that there can be, in some 270 years."""
 MAX_TENANTS = 10_000
 
 GUESSES = Counter(
