@@ -59,19 +59,21 @@ class ChildProcess:
             return False
 
     def wait_end(self) -> int:
-        """The exit code, once it has ended by itself."""
+        """The exit code, once it has ended by itself; it is killed when that takes too long."""
         process, self._process = self._running, None
-        return process.wait(STOP_WITHIN)
+        try:
+            return process.wait(STOP_WITHIN)
+        except subprocess.TimeoutExpired as exc:
+            process.kill()
+            process.wait()
+            raise RuntimeError(f"{' '.join(self._command)} did not end:\n{self.output()[-4000:]}") from exc
 
     def stop(self, signal_number: signal.Signals = signal.SIGTERM) -> int:
         """End it as an operator does; the exit code. One that is stopped already stays so."""
         if self._process is None:
             return 0
         self._process.send_signal(signal_number)
-        try:
-            return self.wait_end()
-        except subprocess.TimeoutExpired as exc:
-            raise RuntimeError(f"{' '.join(self._command)} did not stop:\n{self.output()[-4000:]}") from exc
+        return self.wait_end()
 
     def kill(self) -> None:
         """End it as a crash does."""
