@@ -4,10 +4,15 @@ import secrets
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import pymongo
 import pytest
 
 from kaa_common.bus import NatsBus, connect
 from kaa_common.rpc import Rpc
+from kaa_common.store import DocumentStore
+from kaa_common.store.mongodb import MongoStore
+from kaa_common.store.sqlite import SqliteStore
+from support.mongo_server import mongodb_uri
 from support.nats_server import NatsServer
 
 
@@ -44,3 +49,24 @@ async def rpc(bus: NatsBus) -> Rpc:
     started = Rpc(bus, f"test-{secrets.token_hex(4)}")
     await started.start()
     return started
+
+
+@pytest.fixture(scope="session")
+def mongodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URI of a server that speaks MongoDB's protocol, for all tests."""
+    with mongodb_uri(tmp_path_factory.mktemp("mongodb")) as uri:
+        yield uri
+
+
+@pytest.fixture(params=["sqlite", "mongodb"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[DocumentStore]:
+    """An empty store of each kind, gone afterwards."""
+    if request.param == "sqlite":
+        async with SqliteStore(tmp_path / "store.db") as sqlite:
+            yield sqlite
+    else:
+        uri, database = request.getfixturevalue("mongodb"), f"kaa_test_{secrets.token_hex(8)}"
+        async with MongoStore(uri, database) as mongo:
+            yield mongo
+        with pymongo.MongoClient[dict[str, object]](uri) as client:
+            client.drop_database(database)

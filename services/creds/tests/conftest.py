@@ -1,11 +1,9 @@
 """The service without its process: real stores, a real bus, the REST interface called in memory."""
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 
 import httpx
-import pymongo
 import pytest
 
 from creds.bus_api import BusApi
@@ -22,35 +20,16 @@ from kaa_common.outbox import Outbox, open_outbox
 from kaa_common.rest import rest_api
 from kaa_common.rpc import Rpc
 from kaa_common.store import DocumentStore
-from kaa_common.store.mongodb import MongoStore
-from kaa_common.store.sqlite import SqliteStore
-from support.mongo_server import mongodb_uri
 
 API_KEY = "key"
 KEYS = TokenKeys.parse("new:0123456789abcdef,old:fedcba9876543210")
 
 
-@pytest.fixture(scope="session")
-def mongodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URI of one server for all tests."""
-    with mongodb_uri(tmp_path_factory.mktemp("mongodb")) as uri:
-        yield uri
-
-
-@pytest.fixture(params=["sqlite", "mongodb"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[DocumentStore]:
+@pytest.fixture
+async def store(store: DocumentStore) -> DocumentStore:
     """A store of each kind, with the service's collections."""
-    if request.param == "sqlite":
-        async with SqliteStore(tmp_path / "creds.db") as sqlite:
-            await sqlite.ensure([TOKENS])
-            yield sqlite
-    else:
-        uri, database = request.getfixturevalue("mongodb"), f"creds_{secrets.token_hex(8)}"
-        async with MongoStore(uri, database) as mongo:
-            await mongo.ensure([TOKENS])
-            yield mongo
-        with pymongo.MongoClient[dict[str, object]](uri) as client:
-            client.drop_database(database)
+    await store.ensure([TOKENS])
+    return store
 
 
 @pytest.fixture

@@ -1,14 +1,12 @@
 """The register on real stores and a real bus; tekton and creds are small stand-ins that speak their messages."""
 
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
-import pymongo
 import pytest
 
 from epr.bus_api import Extension, MetadataManagement
@@ -45,9 +43,6 @@ from kaa_common.outbox import open_outbox
 from kaa_common.rest import rest_api
 from kaa_common.rpc import Reply, Rpc, answer_header, request_header
 from kaa_common.store import DocumentStore
-from kaa_common.store.mongodb import MongoStore
-from kaa_common.store.sqlite import SqliteStore
-from support.mongo_server import mongodb_uri
 
 API_KEY = "key"
 TOKEN_TIMEOUT = 0.5
@@ -186,27 +181,11 @@ def app_version_named(name: str) -> AppVersion:
     )
 
 
-@pytest.fixture(scope="session")
-def mongodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URI of one server for all tests."""
-    with mongodb_uri(tmp_path_factory.mktemp("mongodb")) as uri:
-        yield uri
-
-
-@pytest.fixture(params=["sqlite", "mongodb"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[DocumentStore]:
+@pytest.fixture
+async def store(store: DocumentStore) -> DocumentStore:
     """A store of each kind, with the service's collections."""
-    if request.param == "sqlite":
-        async with SqliteStore(tmp_path / "epr.db") as sqlite:
-            await sqlite.ensure([ENDPOINTS])
-            yield sqlite
-    else:
-        uri, database = request.getfixturevalue("mongodb"), f"epr_{secrets.token_hex(8)}"
-        async with MongoStore(uri, database) as mongo:
-            await mongo.ensure([ENDPOINTS])
-            yield mongo
-        with pymongo.MongoClient[dict[str, object]](uri) as client:
-            client.drop_database(database)
+    await store.ensure([ENDPOINTS])
+    return store
 
 
 @pytest.fixture

@@ -72,4 +72,4 @@ async def test_a_store_that_cannot_be_reached_is_503(bus: NatsBus, tmp_path: Pat
 async def test_the_interface_is_described(nats_server: NatsServer, tmp_path: Path, instance: str) -> None:
     async with running(nats_server, tmp_path, instance) as client:
         paths = (await client.get("/tekton/api/v1/openapi.json")).json()["paths"]
-    assert set(paths["/tekton/api/v1/applications/{app_name}"]) == {"get", "patch"}
+    assert set(paths["/tekton/api/v1/applications/{app_name}"]) == {"get", "patch", "delete"}
