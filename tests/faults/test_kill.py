@@ -24,6 +24,21 @@ async def test_what_every_request_needs_is_refused_while_it_is_killed_and_nothin
     await fleet.check_events(platform, admin, listener)
 
 
+async def test_a_change_without_nats_is_announced_when_it_is_back_even_after_a_crash(
+    platform: Platform, listener: Listener, admin: httpx.AsyncClient
+) -> None:
+    device = await register(platform, admin, await new_app_version(platform, admin))
+    await platform.kill("nats")
+    metadata = platform.url_of(f"/epr/api/v1/endpoints/{device.endpoint_id}/metadata")
+    changed = await admin.put(metadata, json={"level": 1})
+    await platform.kill("epr")
+    await platform.start("nats", listener)
+    await platform.start("epr", listener)
+
+    assert changed.status_code == 204
+    await Fleet([device]).check_events(platform, admin, listener)
+
+
 @pytest.mark.parametrize("platform", ["mongodb"], indirect=True)
 async def test_a_killed_database_loses_nothing_that_was_acknowledged(
     platform: Platform, listener: Listener, admin: httpx.AsyncClient
