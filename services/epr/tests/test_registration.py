@@ -223,6 +223,20 @@ async def test_one_of_many_registrations_with_a_token_wins(
     assert [owner for owner, _ in creds.tokens.values()] == winners
 
 
+async def test_the_tokens_of_an_unregistered_endpoint_are_deleted(epr: Replica, creds: FakeCreds) -> None:
+    endpoint, _ = await epr.registrar.register(wanted(token="token1"))
+    await epr.registrar.unregister(endpoint.id, lambda _: None)
+    assert creds.tokens == {}
+
+
+async def test_an_endpoint_is_unregistered_also_without_the_credentials_service(epr: Replica, creds: FakeCreds) -> None:
+    endpoint, _ = await epr.registrar.register(wanted(token="token1"))
+    creds.failure = Unavailable("away")
+    await epr.registrar.unregister(endpoint.id, lambda _: None)
+    with pytest.raises(NotFound):
+        await epr.register.get(endpoint.id)
+
+
 async def test_an_id_can_be_registered_again_at_once(
     epr: Replica, creds: FakeCreds, store: DocumentStore, events: Events
 ) -> None:

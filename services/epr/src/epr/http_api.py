@@ -188,14 +188,9 @@ class EndpointApi:
 
     async def unregister(self, endpoint_id: IdInPath, if_match: IfMatch = None) -> Response:
         """Unregister an endpoint: its metadata is gone, its tokens end."""
-
-        async def unregister() -> None:
-            async with self._register.turn(endpoint_id):
-                await self._register.unregister(
-                    endpoint_id, lambda endpoint: check_if_match(if_match, endpoint.revision)
-                )
-
-        await self._in_time(unregister())
+        await self._in_time(
+            self._registrar.unregister(endpoint_id, lambda endpoint: check_if_match(if_match, endpoint.revision))
+        )
         return Response(status_code=204)
 
     async def get_metadata(

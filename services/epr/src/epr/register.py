@@ -100,8 +100,8 @@ class Register:
         )
         return endpoint if await self._write(endpoint, reservation.revision, REGISTERED, event) else None
 
-    async def unregister(self, endpoint_id: str, check: Callable[[Endpoint], None]) -> None:
-        """Remove an endpoint unless `check` raises. Raises NotFound."""
+    async def unregister(self, endpoint_id: str, check: Callable[[Endpoint], None]) -> Endpoint:
+        """Remove an endpoint unless `check` raises; what it was. Raises NotFound."""
         while True:
             endpoint = await self.get(endpoint_id)
             check(endpoint)
@@ -112,7 +112,7 @@ class Register:
                 originator_replica_id=self._replica_id,
             )
             if await self._write(endpoint.unregistered(), endpoint.revision, UNREGISTERED, event):
-                return
+                return endpoint
 
     async def _write(
         self, endpoint: Endpoint, expected_revision: int, event: Event[EventRecord], record: EventRecord

@@ -10,6 +10,7 @@ caller trying again) takes it over by compare-and-set, so that one alone rolls i
 import asyncio
 import logging
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -66,6 +67,16 @@ class Registrar:
                 # A write whose outcome is unknown may have registered it: then the revision says so, and it stays.
                 await self._roll_back_or_leave(endpoint)
                 raise
+
+    async def unregister(self, endpoint_id: str, check: Callable[[Endpoint], None]) -> None:
+        """Remove an endpoint unless `check` raises, and its tokens. Raises NotFound."""
+        async with self._register.turn(endpoint_id):
+            endpoint = await self._register.unregister(endpoint_id, check)
+        try:
+            await self._tokens.discard(endpoint)
+        except KaaError as exc:
+            # The credentials service also listens to the event; until then the tokens lead to an endpoint that is gone.
+            logger.warning("the tokens of an unregistered endpoint are not deleted yet: %s", exc)
 
     async def keep_sweeping(self) -> None:
         """Roll back the reservations that were left behind."""
