@@ -80,6 +80,22 @@ class _Client(Client):
         await self._send_command(PING_PROTO)
         await self._flush_pending()
 
+    async def flush(self, timeout: int = 10) -> None:
+        if not self.is_connected:
+            return await super().flush(timeout)
+        # The library's own loses a cancellation that comes together with the PONG (asyncio.wait_for before 3.12).
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        async with asyncio.timeout(timeout):
+            await self._send_ping(future)
+            await future
+        return None
+
+    async def _process_pong(self) -> None:
+        # Whoever waited for it may have given up; the library would fail at that, and never read again.
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
+
     async def _process_err(self, err_msg: str) -> None:
         error = NatsError(f"nats: {err_msg}")
         await self._error_cb(error)
