@@ -1,5 +1,6 @@
 """The communication service put together: devices over MQTT and HTTP on one side, extensions over NATS on the other."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -36,7 +37,7 @@ async def work(platform: Platform) -> AsyncIterator[None]:
         except OSError as exc:
             where = f"{settings.mqtt_host}:{settings.mqtt_port}"
             raise StartError(
-                f"cannot listen on {where}: {exc.strerror}; choose another port with KPC_MQTT_PORT"
+                f"cannot listen on {where}: {os.strerror(exc.errno or 0)}; choose another port with KPC_MQTT_PORT"
             ) from exc
         # Kaa's cloud has devices behind its ingress use /kpc/kp1/..., Kaa's service itself /kp1/...
         platform.gateway.mount("kp1", DeviceHttp(edge, settings.max_payload))
