@@ -11,8 +11,10 @@ import pytest
 from kaa_common.store import Collection, Document, StoreUnavailable
 from kaa_common.store.mongodb import MongoStore
 from support.mongo_server import MongoServer
+from support.waiting import until
 
 THINGS = Collection("things")
+REPORTS = "kaa_common.store.mongodb_reports"
 
 
 @pytest.fixture
@@ -52,6 +54,28 @@ async def test_a_store_outlives_a_kill_9_of_its_server_and_nothing_acknowledged_
 
         await insert_in_the_end(store, thing("after"), 10)
         assert set(await store.get(THINGS, ["before", "after"])) == {"before", "after"}
+
+
+async def test_a_lost_server_is_logged_once_and_so_is_its_return(
+    server: MongoServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    def said() -> list[tuple[str, str]]:
+        return [(record.levelname, record.getMessage()) for record in caplog.records if record.name == REPORTS]
+
+    caplog.set_level(logging.INFO, REPORTS)
+    connected = ("INFO", f"connected to MongoDB at 127.0.0.1:{server.port}")
+    lost = ("WARNING", f"lost the connection to MongoDB at 127.0.0.1:{server.port}")
+    server.start()
+    async with MongoStore(server.uri, "kaa", deadline=1.0) as store:
+        server.kill()
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                await store.ping()
+        await until(lambda: said() == [connected, lost])
+        await asyncio.to_thread(server.start)
+        await insert_in_the_end(store, thing("after"), 10)
+        await until(lambda: said() == [connected, lost, connected])
+    assert said() == [connected, lost, connected]
 
 
 async def test_a_server_that_hangs_is_unavailable_within_the_deadline(server: MongoServer) -> None:

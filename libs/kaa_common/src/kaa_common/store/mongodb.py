@@ -34,6 +34,7 @@ from kaa_common.store.mongodb_codec import (
     encode_query,
 )
 from kaa_common.store.mongodb_lookups import Found, GatheredLookups
+from kaa_common.store.mongodb_reports import ConnectionReports
 from kaa_common.store.port import (
     DEFAULT_DEADLINE,
     PRIMARY_KEY,
@@ -71,6 +72,7 @@ class MongoStore:
         self._database_name = database
         self._deadline = deadline
         self._lookups = GatheredLookups(self._find)
+        self._reports = ConnectionReports()
 
     async def __aenter__(self) -> Self:
         with _translated():
@@ -82,6 +84,7 @@ class MongoStore:
                 maxPoolSize=POOL_SIZE,
                 serverSelectionTimeoutMS=int(SERVER_SELECTION_TIMEOUT * 1000),
                 timeoutMS=int(self._deadline * 1000),
+                event_listeners=[self._reports],
             )
         self._database = self._client.get_database(self._database_name, codec_options=CODEC_OPTIONS)
         try:
@@ -94,6 +97,7 @@ class MongoStore:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._reports.closing = True
         await self._client.close()
 
     async def _wait_for_server(self) -> None:
