@@ -95,7 +95,7 @@ class Registrar:
         ):
             for endpoint in map(Endpoint.from_document, page):
                 if _is_over(endpoint):
-                    logger.warning("rolling back a registration that was left behind")
+                    logger.warning("rolling back the registration of %s, which was left behind", endpoint.id)
                     await self._roll_back_or_leave(endpoint)
             last = page[-1]
 
@@ -158,7 +158,7 @@ class Registrar:
         try:
             await self._roll_back(reservation)
         except KaaError as exc:
-            logger.warning("a registration is rolled back later: %s", exc)
+            logger.warning("the registration of %s failed and is rolled back later: %s", reservation.id, exc)
 
     async def _roll_back(self, reservation: Endpoint) -> None:
         """Undo a reservation, unless it was registered or taken over meanwhile."""
