@@ -7,16 +7,16 @@ for byte: a library would hide a second copy of a message, or an acknowledgement
 import asyncio
 import itertools
 import json
+import secrets
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
+import pymongo
 import pytest
 
-from support.mongo_server import mongodb_uri
 from support.stack import Stack, running_stack
 
 PATIENCE = 10.0
@@ -101,21 +101,18 @@ def metadata_url(endpoint: Endpoint, key: str = "") -> str:
 @pytest.fixture(scope="session", params=["sqlite", "mongodb"])
 def platform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """The platform on each of the stores."""
-    if request.param == "sqlite":
-        yield from _platform(tmp_path_factory.mktemp("sqlite"), {})
-    else:
-        with mongodb_uri(tmp_path_factory.mktemp("database")) as uri:
-            directory = tmp_path_factory.mktemp("mongodb")
-            # A server that outlives the tests must not know the names of an earlier run.
-            yield from _platform(directory, {"MONGODB_URI": uri, "MONGODB_DATABASE": f"e2e-{directory.stat().st_ino}"})
-
-
-def _platform(directory: Path, environ: dict[str, str]) -> Iterator[Platform]:
+    environ, directory = {}, tmp_path_factory.mktemp(request.param)
+    if request.param == "mongodb":
+        uri, database = request.getfixturevalue("mongodb"), f"kaa_test_{secrets.token_hex(8)}"
+        environ = {"MONGODB_URI": uri, "MONGODB_DATABASE": database}
     with (
         running_stack(directory, environ) as stack,
         httpx.Client(base_url=stack.http_url, headers=stack.headers, timeout=PATIENCE, trust_env=False) as rest,
     ):
         yield Platform(stack, rest)
+    if environ:
+        with pymongo.MongoClient[dict[str, object]](uri) as client:
+            client.drop_database(database)
 
 
 # MQTT
