@@ -32,6 +32,8 @@ async def test_a_service_after_the_other_stops_and_starts_under_load(
 
 
 async def stop_in_order(platform: Platform, name: str) -> None:
+    service = platform.services[name]
     began = time.monotonic()
-    assert await asyncio.to_thread(platform.services[name].stop) == 0, name
+    assert await asyncio.to_thread(service.stop) == 0, name
     assert time.monotonic() - began < STOPPED_WITHIN, name
+    assert service.output().endswith("kaa_common.service: stopped\n"), name

@@ -89,6 +89,7 @@ async def run(
             await stop.wait()
         health.stopping = True
         logger.info("stopping")
+    logger.info("stopped")
 
 
 async def _start(
