@@ -37,8 +37,9 @@ PACKET_ID = b"\x00\x01"
 TLS_CLIENT_HELLO = bytes.fromhex("160301003a010000360303") + bytes(32) + bytes.fromhex("000002130101000000")
 
 
-def short(data: bytes) -> str:
-    return repr(data[:60])
+def short(value: object) -> str:
+    """What a test is called after it."""
+    return repr(value)[:60]
 
 
 class Neighbour:
