@@ -36,6 +36,11 @@ class TokenKeys:
             secrets[key_id] = secret.encode()
         return cls(secrets)
 
+    def derive(self, purpose: str) -> dict[str, bytes]:
+        """A key of 256 bits for another purpose from each secret, by its id (HKDF with SHA-256, RFC 5869)."""
+        extracted = {key_id: hmac.digest(bytes(32), secret, "sha256") for key_id, secret in self._secrets.items()}
+        return {key_id: hmac.digest(key, purpose.encode() + b"\x01", "sha256") for key_id, key in extracted.items()}
+
     def hashes(self, app_name: str, value: str) -> list[str]:
         """The hash of a token's value under each key; it is kept under the first."""
         message = f"{app_name}\0{value}".encode()
