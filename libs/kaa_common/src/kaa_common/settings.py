@@ -49,6 +49,7 @@ class PlatformSettings(Settings):
     epr_instance: str = Field("epr", validation_alias="EPR_INSTANCE")
     epmx_instance: str = Field("epmx", validation_alias="EPMX_INSTANCE")
     cm_instance: str = Field("cm", validation_alias="CM_INSTANCE")
+    ccm_instance: str = Field("ccm", validation_alias="CCM_INSTANCE")
     tekton_instance: str = Field("tekton", validation_alias="TEKTON_INSTANCE")
 
 
