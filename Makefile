@@ -8,10 +8,10 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check bench clean
+.PHONY: help setup run demo test check bench bench-credentials clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s%s\n", $$1, $$2 }' Makefile
 
 setup: .venv/.runtime .venv/.development ## install everything into .venv
 
@@ -32,6 +32,9 @@ check: .venv/.runtime .venv/.development ## lint, formatting, types, generated d
 
 bench: .venv/.runtime ## compare a device's request with a bare NATS request, on the platform that runs
 	@$(BIN)/kaa bench $(ARGS)
+
+bench-credentials: .venv/.runtime .venv/.development ## time cut-off on three replicas, and token validation
+	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/credentials.py
 
 clean: ## remove what make has made; what the platform keeps in .kaa stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
