@@ -69,7 +69,11 @@ def test_an_endpoint_and_its_tokens_from_their_creation_to_their_end(kaa: Kaa) -
     assert created["applicationName"] == "ends"
     assert "(2 of 2)" in kaa("token", "list", "e1")
     assert "Inactive" in kaa("token", "show", "e1", created["endpointTokenId"])
-    kaa("token", "delete", "e1", created["endpointTokenId"])
+    token = ("e1", created["endpointTokenId"])
+    assert "cut off on 1 replica" in kaa("token", "suspend", *token)
+    assert "Active" in kaa("token", "activate", *token)
+    assert "Revoked" in kaa("token", "revoke", *token)
+    assert "cut off on 1 replica" in kaa("token", "delete", *token)
     assert "(1 of 1)" in kaa("token", "list", "e1")
 
     kaa("endpoint", "delete", "e1")

@@ -1,9 +1,11 @@
 """`kaa token`: the tokens that an endpoint's device identifies itself with."""
 
 from argparse import Namespace
+from collections.abc import Callable
 from typing import Any
 
 from kaa_cli.commands.command import PAGING, Argument, Command, Noun, given
+from kaa_cli.commands.cut_off import show_receipt
 from kaa_cli.commands.endpoints import ID
 from kaa_cli.commands.versions import application_of
 from kaa_cli.rest_client import RestClient, path
@@ -42,6 +44,19 @@ def _delete(client: RestClient, arguments: Namespace) -> Any:
     return client.call("DELETE", path("cm", "endpoints", arguments.endpoint, "tokens", arguments.token_id))
 
 
+def _change_status(status: str) -> Callable[[RestClient, Namespace], Any]:
+    def change(client: RestClient, arguments: Namespace) -> Any:
+        token = path("cm", "endpoints", arguments.endpoint, "tokens", arguments.token_id, "status")
+        return client.call("PUT", token, body={"status": status})
+
+    return change
+
+
+def _show_changed(token: Any) -> str:
+    shown = _show_token(token)
+    return f"{shown}\n{show_receipt(token['cutOff'])}" if "cutOff" in token else shown
+
+
 def _show_token(token: Any) -> str:
     return fields(FIELDS, token)
 
@@ -72,6 +87,27 @@ TOKENS = Noun(
             lambda answer: page_table(COLUMNS, answer),
         ),
         Command("show", "show a token; its value is not kept", (ID, TOKEN_ID), _show, _show_token),
-        Command("delete", "delete a token: its device is cut off", (ID, TOKEN_ID), _delete, lambda _: "deleted"),
+        Command(
+            "suspend",
+            "refuse a token until it is activated: its device is cut off now",
+            (ID, TOKEN_ID),
+            _change_status("Suspended"),
+            _show_changed,
+        ),
+        Command("activate", "take a suspended token again", (ID, TOKEN_ID), _change_status("Active"), _show_changed),
+        Command(
+            "revoke",
+            "refuse a token for ever: its device is cut off now",
+            (ID, TOKEN_ID),
+            _change_status("Revoked"),
+            _show_changed,
+        ),
+        Command(
+            "delete",
+            "delete a token: its device is cut off now",
+            (ID, TOKEN_ID),
+            _delete,
+            lambda answer: f"deleted\n{show_receipt(answer['cutOff'])}",
+        ),
     ),
 )
