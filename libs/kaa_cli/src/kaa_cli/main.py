@@ -2,6 +2,7 @@
 
     kaa up | run | demo | bench                  the platform on this machine
     kaa app | version | endpoint | token VERB    management, over REST, of the platform at KAA_URL
+    kaa client basic | x509 VERB
 
 What can go wrong in a way that the user can change is one line on stderr and exit code 1.
 """
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from kaa_cli.commands.applications import APPLICATIONS
-from kaa_cli.commands.command import Command, Noun
+from kaa_cli.commands.clients import CLIENTS
+from kaa_cli.commands.command import Command, Group, Noun
 from kaa_cli.commands.endpoints import ENDPOINTS
 from kaa_cli.commands.tokens import TOKENS
 from kaa_cli.commands.versions import VERSIONS
@@ -26,6 +28,7 @@ from kaa_cli.service_names import SERVICE_NAMES
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 NOUNS: Sequence[Noun] = (APPLICATIONS, VERSIONS, ENDPOINTS, TOKENS)
+GROUPS: Sequence[Group] = (CLIENTS,)
 
 Commands: TypeAlias = "_SubParsersAction[ArgumentParser]"
 
@@ -56,9 +59,13 @@ def parser(environ: Mapping[str, str]) -> ArgumentParser:
     _add_demo(commands, environ)
     _add_bench(commands, environ, address)
     for noun in NOUNS:
-        verbs = commands.add_parser(noun.name, help=f"manage {noun.help}").add_subparsers(metavar="VERB", required=True)
-        for command in noun.commands:
-            _add_command(verbs, command, address)
+        _add_noun(commands, noun, address)
+    for group in GROUPS:
+        nouns = commands.add_parser(group.name, help=f"manage {group.help}").add_subparsers(
+            metavar="KIND", required=True
+        )
+        for noun in group.nouns:
+            _add_noun(nouns, noun, address)
     return whole
 
 
@@ -111,6 +118,12 @@ def _address_options(environ: Mapping[str, str]) -> ArgumentParser:
     url = environ.get("KAA_URL") or DEFAULT_URL
     options.add_argument("--url", default=url, help=f"address of the platform; default {DEFAULT_URL}, or KAA_URL")
     return options
+
+
+def _add_noun(commands: Commands, noun: Noun, address: ArgumentParser) -> None:
+    verbs = commands.add_parser(noun.name, help=f"manage {noun.help}").add_subparsers(metavar="VERB", required=True)
+    for command in noun.commands:
+        _add_command(verbs, command, address)
 
 
 def _add_command(verbs: Commands, command: Command, address: ArgumentParser) -> None:

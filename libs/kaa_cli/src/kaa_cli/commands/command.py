@@ -48,6 +48,15 @@ class Noun:
     commands: Sequence[Command]
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Nouns that go by a common name, which stands before theirs."""
+
+    name: str
+    help: str
+    nouns: Sequence[Noun]
+
+
 def given(**values: Any) -> dict[str, Any]:
     """A request body of what was given on the command line."""
     return {name: value for name, value in values.items() if value is not None}
