@@ -18,10 +18,12 @@ from paho.mqtt.reasoncodes import ReasonCode
 from kpc.mqtt.errors import ConnectReturnCode
 from kpc.mqtt.events import Disconnected
 from kpc.mqtt.packets import Connect, Publish, Subscribe
-from kpc.mqtt_connection import Connection
+from kpc.mqtt.session import SessionLimits
+from kpc.mqtt_connection import Connection, ServerLimits
 from kpc.mqtt_server import MqttServer
 
 PATIENCE = 10.0
+WITHHELD_FOR = 0.5
 
 
 class EchoHandler:
@@ -29,6 +31,7 @@ class EchoHandler:
 
     def __init__(self) -> None:
         self.ended: queue.Queue[Disconnected] = queue.Queue()
+        self.is_safe = True
 
     async def connected(self, connection: Connection, connect: Connect) -> ConnectReturnCode:
         if connect.password == b"wrong":
@@ -37,7 +40,7 @@ class EchoHandler:
 
     async def published(self, connection: Connection, publish: Publish) -> bool:
         connection.publish(publish.topic + "/status", publish.payload, min(publish.qos, 1))
-        return True
+        return self.is_safe
 
     async def subscribed(self, connection: Connection, subscribe: Subscribe) -> None:
         connection.publish("subscribed", subscribe.subscriptions[0].topic_filter.encode())
@@ -77,7 +80,8 @@ class ServerThread:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        async with MqttServer(self.handler, "127.0.0.1", 0) as server:
+        limits = ServerLimits(session=SessionLimits(withheld_for=WITHHELD_FOR))
+        async with MqttServer(self.handler, "127.0.0.1", 0, limits=limits) as server:
             self.port = server.port
             self._ready.set()
             await self._stop.wait()
@@ -130,6 +134,21 @@ def device() -> Iterator[PahoDevice]:
     device = PahoDevice()
     yield device
     device.close()
+
+
+def test_paho_delivers_everything_after_an_outage_longer_than_its_window(
+    server: ServerThread, device: PahoDevice
+) -> None:
+    device.client.reconnect_delay_set(0.1, 0.1)  # type: ignore[arg-type] # annotated as int
+    assert device.connect(server.port) == "Success"
+    server.handler.is_safe = False
+    more_than_its_window = 30
+    sent = [device.client.publish("kp1/update", b"%d" % number, 1) for number in range(more_than_its_window)]
+    assert device.messages.get(timeout=PATIENCE)
+    server.handler.is_safe = True
+    for message in sent:
+        message.wait_for_publish(PATIENCE)
+        assert message.is_published()
 
 
 @pytest.mark.parametrize("qos", [0, 1, 2])

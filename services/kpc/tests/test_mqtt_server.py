@@ -164,6 +164,17 @@ async def test_a_message_that_is_not_safe_is_not_acknowledged() -> None:
         assert await reader.readexactly(17) == ECHO + b"\x40\x02\x00\x02"
 
 
+async def test_a_client_is_made_to_send_again_what_was_not_safe() -> None:
+    handler = EchoHandler()
+    handler.is_safe = False
+    limits = ServerLimits(session=SessionLimits(withheld_for=0.05))
+    async with local_server(handler, limits) as server, client_of(server) as (reader, writer):
+        writer.write(publish(1, 1))
+        assert await reader.read() == ACCEPTED + ECHO
+    (end,) = handler.ended
+    assert end.reason is DisconnectReason.CLOSED_BY_SERVER
+
+
 async def test_bad_input_closes_its_own_connection_only() -> None:
     handler = EchoHandler()
     async with (

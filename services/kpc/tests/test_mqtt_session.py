@@ -181,9 +181,31 @@ def test_a_withheld_message_holds_up_no_other_and_may_come_again() -> None:
     session = connected_session()
     feed(session, publish(1, 1) + publish(2, 2))
     session.acknowledge(2)
-    session.withhold(1)
+    session.withhold(1, 1.0)
     assert session.data_to_send() == b"\x50\x02\x00\x02"
     assert feed(session, publish(1, 1, dup=True)) == [received(1, 1, dup=True)]
+
+
+def test_a_client_whose_message_stays_withheld_is_made_to_send_it_again() -> None:
+    session = connected_session(connect=CONNECT_WITHOUT_KEEP_ALIVE)
+    feed(session, publish(1, 1) + publish(1, 2))
+    session.withhold(1, 1.0)
+    session.withhold(2, 5.0)
+    assert session.next_deadline() == 1.0 + LIMITS.withheld_for
+    session.tick(10.9)
+    assert not session.close_expected()
+    session.tick(11.0)
+    (end,) = session.events(9)
+    assert isinstance(end, Disconnected)
+    assert end.reason is DisconnectReason.CLOSED_BY_SERVER
+
+
+def test_a_withheld_message_that_came_again_ends_nothing() -> None:
+    session = connected_session(connect=CONNECT_WITHOUT_KEEP_ALIVE)
+    feed(session, publish(1, 1))
+    session.withhold(1, 1.0)
+    feed(session, publish(1, 1, dup=True))
+    assert session.next_deadline() is None
 
 
 def test_a_repeated_qos_1_message_is_delivered_once_until_it_is_acknowledged() -> None:
@@ -305,7 +327,7 @@ MISUSES: dict[str, Callable[[ServerSession], None]] = {
     "QoS 2": lambda session: session.publish("a", b"", qos=2),
     "QoS -1": lambda session: session.publish("a", b"", qos=-1),
     "nothing to acknowledge": lambda session: session.acknowledge(1),
-    "nothing to withhold": lambda session: session.withhold(1),
+    "nothing to withhold": lambda session: session.withhold(1, 1.0),
 }
 
 

@@ -202,7 +202,7 @@ class Connection(asyncio.BufferedProtocol):
             case Subscribe():
                 self._start_call(self._server.handler.subscribed(self, event))
             case Disconnected():
-                logger.info("%s ended: %s %s", self, event.reason, event.detail)
+                logger.info("%s ended: %s", self, ": ".join(filter(None, (event.reason, event.detail))))
                 self._end = event
                 self._server.connections.discard(self)
 
@@ -236,9 +236,13 @@ class Connection(asyncio.BufferedProtocol):
 
     async def _handle_publish(self, publish: Publish) -> None:
         is_safe = await self._server.handler.published(self, publish)
-        if publish.packet_id is not None and not self._session.close_expected():
-            settle = self._session.acknowledge if is_safe else self._session.withhold
-            settle(publish.packet_id)
+        if publish.packet_id is None or self._session.close_expected():
+            return
+        if is_safe:
+            self._session.acknowledge(publish.packet_id)
+        else:
+            self._session.withhold(publish.packet_id, self._loop.time())
+            self._watch_deadline()
 
     async def _say_goodbye(self, end: Disconnected) -> None:
         try:

@@ -55,6 +55,9 @@ class SessionLimits:
     """What NATS carries by default; a larger message could not be passed on."""
     connect_timeout: float = 10.0
     """Seconds for CONNECT to arrive and be decided upon: a slow mobile network, not an idle port scanner."""
+    withheld_for: float = 10.0
+    """Seconds that a message may stay withheld. Then the session ends: before MQTT 5 a client sends it again only on a
+    new connection, and until then has one place less for others in its own window, of 20 in paho, of 1 in others."""
     max_inflight: int = 1024
     """Unfinished QoS 1 and QoS 2 exchanges in each direction: clients finish each at once, so this many means never."""
 
@@ -83,6 +86,7 @@ class ServerSession:
         self._end_told = False
         self._unacknowledged: dict[int, _Receipt] = {}
         self._unreleased: set[int] = set()
+        self._withheld: dict[int, float] = {}
         self._inflight: set[int] = set()
         self._last_packet_id = 0
 
@@ -136,13 +140,17 @@ class ServerSession:
     def next_deadline(self) -> float | None:
         """When `tick` is to be called next."""
         if self._state is State.CONNECTED:
-            return self._last_packet + self._silence_allowed if self._silence_allowed else None
+            deadlines = (self._silence_deadline(), self._withheld_deadline())
+            return min((deadline for deadline in deadlines if deadline is not None), default=None)
         return None if self._state is State.CLOSED else self._connect_deadline
 
     def tick(self, now: float) -> None:
         """End the session if its deadline has passed."""
         deadline = self.next_deadline()
         if deadline is None or now < deadline:
+            return
+        if self._state is State.CONNECTED and deadline == self._withheld_deadline():
+            self._close(DisconnectReason.CLOSED_BY_SERVER, "messages were not taken, the client is to send them again")
             return
         if self._state is State.CONNECTED:
             # [MQTT-3.1.2-24] "If the Keep Alive value is non-zero and the Server does not receive a Control Packet from
@@ -200,10 +208,11 @@ class ServerSession:
         self._unsettled(packet_id).due = True
         self._send_due_answers()
 
-    def withhold(self, packet_id: int) -> None:
-        """A received QoS 1 or 2 message is not safe with us: it stays with the client, which may send it again."""
+    def withhold(self, packet_id: int, now: float) -> None:
+        """A received QoS 1 or 2 message is not safe with us: it stays with the client, which is to send it again."""
         self._unsettled(packet_id)
         del self._unacknowledged[packet_id]
+        self._withheld[packet_id] = now
         self._send_due_answers()
 
     def close(self, detail: str) -> None:
@@ -211,6 +220,12 @@ class ServerSession:
         self._close(DisconnectReason.CLOSED_BY_SERVER, detail)
 
     # How it is done
+
+    def _silence_deadline(self) -> float | None:
+        return self._last_packet + self._silence_allowed if self._silence_allowed else None
+
+    def _withheld_deadline(self) -> float | None:
+        return next(iter(self._withheld.values())) + self._limits.withheld_for if self._withheld else None
 
     def _step(self, step: Step, blame: type[ProtocolError]) -> None:
         state = TRANSITIONS[self._state].get(step)
@@ -280,6 +295,7 @@ class ServerSession:
             return ()
         if len(self._unacknowledged) + len(self._unreleased) >= self._limits.max_inflight:
             raise RemoteProtocolError(f"more than {self._limits.max_inflight} unfinished messages")
+        self._withheld.pop(packet_id, None)
         answer = Puback(packet_id=packet_id) if packet.qos == 1 else Pubrec(packet_id=packet_id)
         self._unacknowledged[packet_id] = _Receipt(answer)
         return (packet,)
