@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from kaa_common import log
-from kaa_common.log import JsonFormatter
+from kaa_common.log import JsonFormatter, TextFormatter
 
 
 @pytest.fixture
@@ -50,3 +50,11 @@ def test_an_error_is_part_of_its_record(logger: tuple[logging.Logger, io.StringI
 
     (line,) = logger[1].getvalue().splitlines()
     assert "ValueError" in json.loads(line)["error"]
+
+
+def test_a_line_of_text_ends_with_its_correlation_id() -> None:
+    record = logging.LogRecord("kaa", logging.WARNING, "", 0, "%d lines", (2,), None)
+    assert TextFormatter().format(record).endswith("WARNING kaa: 2 lines")
+    token = log.correlation_id.set("c-1")
+    assert TextFormatter().format(record).endswith("WARNING kaa: 2 lines [c-1]")
+    log.correlation_id.reset(token)

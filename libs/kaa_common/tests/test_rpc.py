@@ -473,3 +473,21 @@ def test_every_endpoint_can_answer_with_a_failure(endpoint: Endpoint[Any, Any]) 
     if hasattr(answer, "endpoint_id") and hasattr(request, "endpoint_id"):
         assert answer.endpoint_id == request.endpoint_id
     assert getattr(answer, "payload", None) is None
+
+
+async def test_who_stops_answering_is_logged_once_and_so_is_the_return(
+    rpc: Rpc, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "kaa_common.rpc")
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            await rpc.call(VALIDATE_TOKEN, "cm-away", token_request())
+    await rpc.serve(VALIDATE_TOKEN, "cm-away", validate)
+    await rpc.bus.flush(5)
+    for _ in range(3):
+        await rpc.call(VALIDATE_TOKEN, "cm-away", token_request())
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "cm-away does not answer: nobody serves cm-away",
+        "cm-away answers again",
+    ]

@@ -113,7 +113,7 @@ class NatsBus:
             raise Unavailable(_NOT_REACHABLE) from exc
 
     async def subscribe(self, subject: str, handler: Handler, *, queue: str = "", concurrency: int = 1) -> None:
-        subscriber = _Subscriber(handler, concurrency, self._tasks)
+        subscriber = _Subscriber(handler, concurrency, self._client, self._tasks)
         subscriber.subscription = await self._client.subscribe(
             subject,
             queue=queue,
@@ -154,8 +154,9 @@ class _Subscriber:
 
     subscription: Subscription
 
-    def __init__(self, handler: Handler, concurrency: int, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, handler: Handler, concurrency: int, client: Client, tasks: asyncio.TaskGroup) -> None:
         self._handler = handler
+        self._client = client
         self._slots = asyncio.Semaphore(concurrency)
         self._tasks = tasks
         self._in_progress: set[asyncio.Task[None]] = set()
@@ -192,7 +193,9 @@ class _Subscriber:
         try:
             await self._handler(BusMessage(message.subject, message.data, message.reply, message.headers or {}))
         except Unavailable as exc:
-            logger.warning("a message on %s was not handled: %s", message.subject, exc)
+            # Without a connection every message in progress ends so, and the client has said why.
+            level = logging.WARNING if self._client.is_connected else logging.DEBUG
+            logger.log(level, "a message on %s was not handled: %s", message.subject, exc)
         except Exception:
             logger.exception("the handler of %s failed", message.subject)
 

@@ -15,8 +15,6 @@ correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
 
 Format = Literal["json", "text"]
 
-_TEXT_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time (ISO 8601, UTC), level, logger, message; correlationId and error if any."""
@@ -35,10 +33,22 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line)
 
 
+class TextFormatter(logging.Formatter):
+    """One readable line, the correlation id in brackets behind it; an error on the lines below."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 # the standard library's name
+        line = super().formatMessage(record)
+        current = correlation_id.get()
+        return f"{line} [{current}]" if current else line
+
+
 def configure(level: str, log_format: Format) -> None:
     """Send every record of the process to stderr. Called once, by what starts the process."""
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter(_TEXT_FORMAT))
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # It reports each failed attempt; we report the state, once.
     logging.getLogger("pymongo").setLevel(logging.WARNING)

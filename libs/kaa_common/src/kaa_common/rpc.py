@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
+from cachetools import LRUCache
+
 from kaa_common import log
 from kaa_common.avro import DecodeError, decode, encode, leading_string
 from kaa_common.bus import Bus, BusMessage
@@ -36,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 MAX_PENDING_CALLS = 50_000
 """Requests of one replica that may wait for an answer: more than a replica's devices can have in flight."""
+MAX_NOT_ANSWERING = 1000
+"""Service instances and replicas remembered as not answering; far more than an installation has."""
 LONGEST_HANDLING = 60.0
 """Seconds a request without a deadline of its own is worked on."""
 SERVE_CONCURRENCY = 512
@@ -88,6 +92,7 @@ class Rpc:
         self.bus = bus
         self.replica_id = replica_id
         self._pending: dict[str, _PendingCall] = {}
+        self._not_answering: LRUCache[str, bool] = LRUCache(MAX_NOT_ANSWERING)
 
     async def start(self) -> None:
         await self.bus.subscribe(replica_subjects(self.replica_id), self._receive_answer)
@@ -119,11 +124,27 @@ class Rpc:
                     reply=replica_subject(self.replica_id, endpoint.protocol, endpoint.response_type),
                     headers=headers,
                 )
-                return await call.answer
+                answer = await call.answer
+            self._answers(instance)
+            return answer
         except TimeoutError as exc:
+            self._does_not_answer(instance, "it is silent")
             raise DeadlineExceeded(f"{instance} did not answer in time") from exc
+        except Unavailable as exc:
+            self._does_not_answer(instance, str(exc))
+            raise
         finally:
             del self._pending[request.correlation_id]
+
+    def _does_not_answer(self, instance: str, reason: str) -> None:
+        """Say so once, not for each request."""
+        if instance not in self._not_answering:
+            self._not_answering[instance] = True
+            logger.warning("%s does not answer: %s", instance, reason)
+
+    def _answers(self, instance: str) -> None:
+        if self._not_answering.pop(instance, False):
+            logger.info("%s answers again", instance)
 
     async def serve(
         self,
