@@ -124,7 +124,8 @@ def test_a_receipt_names_who_did_not_confirm() -> None:
     confirmed = {"replicaId": "kpc-1", "endedSessions": 2, "milliseconds": 3.5}
     receipt = {"confirmed": [confirmed], "pending": ["kpc-2\x1b"], "milliseconds": 1000.5}
     assert show_cut_off(receipt) == (
-        "cut off on 1 of 2 replicas in 1000.5 ms; sessions ended: 2\nnot confirmed yet by kpc-2\N{REPLACEMENT CHARACTER}"
+        "cut off on 1 of 2 replicas in 1000.5 ms; sessions ended: 2\n"
+        "not confirmed yet by kpc-2\N{REPLACEMENT CHARACTER}"
     )
 
 

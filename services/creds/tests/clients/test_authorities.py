@@ -60,6 +60,7 @@ async def test_an_authority_outlives_its_replica(client_store: DocumentStore, wo
     issued.verify_directly_issued_by(before.certificate)
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_each_tenant_has_an_authority_of_its_own(client_store: DocumentStore, workers: Workers) -> None:
     authorities = await started(client_store, workers)
     one, other = await authorities.of_tenant("one"), await authorities.of_tenant("other")
@@ -78,12 +79,14 @@ async def test_keys_are_sealed_anew_when_the_secret_changed(client_store: Docume
     assert after.certificate == before.certificate
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_a_lost_secret_is_one_sentence_for_the_operator(client_store: DocumentStore, workers: Workers) -> None:
     await started(client_store, workers, OLD)
     with pytest.raises(StartError, match="CREDS_TOKEN_KEYS"):
         await started(client_store, workers, NEW)
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_an_authority_brought_along_issues_those_of_tenants_and_the_former_stay_listed(
     client_store: DocumentStore, workers: Workers
 ) -> None:

@@ -16,6 +16,7 @@ from creds.clients.documents import BASIC_CREDENTIALS
 from creds.clients.model import State
 from kaa_common.errors import BadRequest, Conflict, Forbidden, KaaError, NotFound, TooManyRequests, Unavailable
 from kaa_common.store import DocumentStore
+from support.waiting import until
 
 PASSWORD = "correct horse"
 
@@ -106,6 +107,7 @@ async def test_one_of_many_simultaneous_creations_of_a_username_wins(users: Basi
     assert len(results) == 10
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_a_generated_name_that_is_taken_is_followed_by_a_number(
     users: BasicClients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +124,7 @@ async def test_many_first_uses_at_once_are_one_activation(users: BasicClients) -
     assert {use.result().revision for use in uses} == {2}
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_a_wrong_password_and_an_unknown_user_are_told_the_same_and_cost_the_same(
     users: BasicClients, hasher: CountingHasher
 ) -> None:
@@ -154,6 +157,7 @@ async def test_malformed_credentials_are_refused(
             await users.create(tenant_id, username, password)
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("state", [State.SUSPENDED, State.REVOKED])
 async def test_who_knows_the_password_learns_that_it_is_suspended_or_revoked(users: BasicClients, state: State) -> None:
     created = await create(users)
@@ -164,6 +168,7 @@ async def test_who_knows_the_password_learns_that_it_is_suspended_or_revoked(use
     assert await outcome(users, "user", "battery staple") is NotFound
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_a_password_found_right_is_not_computed_again_but_the_state_is_read(
     users: BasicClients, hasher: CountingHasher
 ) -> None:
@@ -178,6 +183,7 @@ async def test_a_password_found_right_is_not_computed_again_but_the_state_is_rea
     assert await outcome(users, "user", "battery staple") is None
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_a_fleet_that_shares_a_username_waits_for_one_check(users: BasicClients, hasher: CountingHasher) -> None:
     await create(users)
     async with asyncio.TaskGroup() as tasks:
@@ -187,6 +193,7 @@ async def test_a_fleet_that_shares_a_username_waits_for_one_check(users: BasicCl
     assert not users._checks
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_guessing_at_a_username_comes_to_an_end_and_others_go_on(
     users: BasicClients, hasher: CountingHasher
 ) -> None:
@@ -204,6 +211,7 @@ async def test_guessing_at_a_username_comes_to_an_end_and_others_go_on(
     assert await outcome(users, "other", PASSWORD) is None
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_guesses_at_the_same_time_do_not_slip_through(users: BasicClients, hasher: CountingHasher) -> None:
     await create(users)
     async with asyncio.TaskGroup() as tasks:
@@ -213,6 +221,7 @@ async def test_guesses_at_the_same_time_do_not_slip_through(users: BasicClients,
     assert results.count(TooManyRequests) == 40 - basic.USERNAME_BURST
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_searching_for_usernames_of_a_tenant_comes_to_an_end(
     monkeypatch: pytest.MonkeyPatch, opened: Opened, make_options: Callable[..., ClientsOptions]
 ) -> None:
@@ -224,6 +233,7 @@ async def test_searching_for_usernames_of_a_tenant_comes_to_an_end(
         await fresh.basic.authenticate("other", "user", PASSWORD)
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_what_is_right_costs_nothing_of_the_budget(users: BasicClients, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(users._passwords, "is_remembered", lambda _: False)
     await create(users)
@@ -231,6 +241,7 @@ async def test_what_is_right_costs_nothing_of_the_budget(users: BasicClients, mo
     assert set(results) == {None}
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_more_checks_than_fit_are_refused_and_cost_nothing_of_the_budget(
     opened: Opened, make_options: Callable[..., ClientsOptions]
 ) -> None:
@@ -244,6 +255,21 @@ async def test_more_checks_than_fit_are_refused_and_cost_nothing_of_the_budget(
         assert set(results) == {Unavailable}
     async with opened(make_options()) as idle:
         assert await outcome(idle.basic, "user", PASSWORD) is None
+
+
+async def test_a_suspension_wins_over_a_check_that_had_begun(
+    opened: Opened, make_options: Callable[..., ClientsOptions]
+) -> None:
+    release = threading.Event()
+    async with opened(make_options(concurrency=1)) as clients, asyncio.TaskGroup() as tasks:
+        users = clients.basic
+        created = await create(users)
+        tasks.create_task(users._passwords._workers.run(release.wait, 10))
+        checking = tasks.create_task(outcome(users, "user", PASSWORD))
+        await until(lambda: len(users._of_tenant) == 1)
+        await users.lifecycle.move("tenant", created.credentials.id, State.SUSPENDED, any_revision)
+        release.set()
+    assert checking.result() is Forbidden
 
 
 async def test_the_password_is_kept_nowhere(users: BasicClients, store: DocumentStore) -> None:

@@ -39,6 +39,7 @@ async def issue(certificates: CertificateClients, common_name: str | None = "dev
     return await certificates.issue("tenant", common_name, DEFAULT_TTL)
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_an_issued_chain_verifies_against_what_can_be_downloaded(certificates: CertificateClients) -> None:
     issued = await issue(certificates)
     leaf, *intermediates = x509.load_pem_x509_certificates(issued.chain.encode())
@@ -51,6 +52,7 @@ async def test_an_issued_chain_verifies_against_what_can_be_downloaded(certifica
     assert 0 <= now_ms() + DEFAULT_TTL * 1000 - issued.credentials.valid_until_ms < 60_000
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_the_private_key_is_that_of_the_certificate_and_kept_nowhere(
     certificates: CertificateClients, store: DocumentStore
 ) -> None:
@@ -64,6 +66,7 @@ async def test_the_private_key_is_that_of_the_certificate_and_kept_nowhere(
     assert "PRIVATE KEY" not in repr(documents)
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_a_signing_request_keeps_the_private_key_with_the_client(certificates: CertificateClients) -> None:
     for in_request, given, expected in (("pump-7", None, "pump-7"), ("pump-7", "pump-8", "pump-8")):
         csr, key = signing_request(in_request)
@@ -73,12 +76,14 @@ async def test_a_signing_request_keeps_the_private_key_with_the_client(certifica
         assert (issued.credentials.common_name, public_bytes(leaf.public_key())) == (expected, key)
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_a_name_is_generated_when_there_is_none(certificates: CertificateClients) -> None:
     issued = [await issue(certificates, None), await certificates.sign("tenant", signing_request(None)[0], None, 60)]
     for one in issued:
         assert re.fullmatch("[a-z]+-[a-z]+", one.credentials.common_name)
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_a_name_that_cannot_be_one_is_refused(certificates: CertificateClients) -> None:
     for attempt in (
         issue(certificates, "a b"),
@@ -109,6 +114,7 @@ async def test_many_first_uses_at_once_are_one_activation(certificates: Certific
     assert {use.result().revision for use in uses} == {2}
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("state", [State.SUSPENDED, State.REVOKED])
 async def test_a_suspended_or_revoked_certificate_is_refused_saying_which(
     certificates: CertificateClients, state: State
@@ -119,6 +125,7 @@ async def test_a_suspended_or_revoked_certificate_is_refused_saying_which(
         await certificates.authenticate("CN=tenant", credentials.serial_number)
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_an_expired_certificate_is_refused(
     certificates: CertificateClients, monkeypatch: pytest.MonkeyPatch
 ) -> None:

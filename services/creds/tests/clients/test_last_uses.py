@@ -54,12 +54,14 @@ async def test_what_was_deleted_is_forgotten(client_store: DocumentStore) -> Non
     assert await client_store.count(LAST_USES) == 0
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_leaving_writes_what_is_noted(client_store: DocumentStore) -> None:
     async with open_last_uses(client_store) as uses:
         uses.note("a", 1)
     assert await LastUses(client_store).of(["a"]) == {"a": 1}
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_many_uses_are_written_before_the_interval_is_over(
     client_store: DocumentStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

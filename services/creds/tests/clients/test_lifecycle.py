@@ -88,6 +88,7 @@ async def test_two_deleted_ones_are_not_in_each_others_way(
     assert await basic.find(BY_USERNAME, "tenant", "user") is None
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_a_change_of_another_revision_changes_nothing(
     clients: Clients, basic: Lifecycle[BasicCredentials]
 ) -> None:
@@ -113,6 +114,7 @@ async def test_credentials_are_those_of_their_tenant(clients: Clients, basic: Li
     assert await basic.page("tenant", 0, 10) == [user]
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_an_illegal_change_is_a_conflict(clients: Clients, basic: Lifecycle[BasicCredentials]) -> None:
     user, _ = await create(clients)
     await basic.move("tenant", user.id, REVOKED, any_revision)
@@ -120,6 +122,7 @@ async def test_an_illegal_change_is_a_conflict(clients: Clients, basic: Lifecycl
         await basic.move("tenant", user.id, ACTIVE, any_revision)
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_a_use_is_noted(clients: Clients, basic: Lifecycle[BasicCredentials]) -> None:
     user, _ = await create(clients)
     assert await basic.last_uses([user]) == {}
