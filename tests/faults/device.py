@@ -41,7 +41,7 @@ class Device:
         self.refusals: list[Answer] = []
         self.connections = 0
         self._port = mqtt_port
-        self._topic = f"kp1/{app_version}/epmx/{token}"
+        self._app_version = app_version
         self._request_ids = count(1)
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter
@@ -63,13 +63,15 @@ class Device:
             with suppress(OSError):
                 await self._writer.wait_closed()
 
-    async def ask(self, resource: str, payload: str = "{}") -> Answer:
+    async def ask(self, resource: str, payload: str = "{}", *, token: str = "") -> Answer:
         """Publish a request; its answer. A success is told once the message is acknowledged, too.
+
+        With another endpoint's token it is a gateway, which speaks for both.
 
         Raises OSError or EOFError when the connection ends.
         """
         request_id = next(self._request_ids)
-        topic = f"{self._topic}/{resource}/{request_id}"
+        topic = f"kp1/{self._app_version}/epmx/{token or self.token}/{resource}/{request_id}"
         began = time.monotonic()
         self._send(PUBLISH | AT_LEAST_ONCE, _text(topic.encode()) + struct.pack("!H", request_id) + payload.encode())
         async with _not_silent():

@@ -129,7 +129,7 @@ async def edge_rpc(bus: NatsBus, backend: Backend) -> Rpc:
 @pytest.fixture
 def tokens(edge_rpc: Rpc, backend: Backend) -> Tokens:
     trusting = Tokens(edge_rpc, backend.cm)
-    trusting.trust()
+    trusting.trust(since=trusting.clock() + 1000)
     return trusting
 
 

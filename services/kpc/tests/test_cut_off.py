@@ -88,6 +88,18 @@ async def test_the_event_does_the_same(cut_off: CutOff, backend: Backend, sessio
     assert sessions.tokens == {"other": "other-token"}
 
 
+async def test_what_the_event_ended_already_is_part_of_the_answer(
+    cut_off: CutOff, backend: Backend, edge_rpc: Rpc, sessions: FakeSessions
+) -> None:
+    event = EndpointTokenRevokedEvent(
+        **event_header(), app_name=APP, endpoint_id=ENDPOINT, token_ids=(TOKEN_ID,), originator_replica_id="creds"
+    )
+    await backend.rpc.emit(TOKEN_REVOKED, backend.cm, event)
+    await until(sessions.tokens, 1)
+    assert await ask(backend, edge_rpc.replica_id) == 1
+    assert await ask(backend, edge_rpc.replica_id) == 0
+
+
 async def test_a_replica_gives_signs_of_life_and_says_goodbye(
     edge_rpc: Rpc, tokens: Tokens, sessions: FakeSessions, backend: Backend
 ) -> None:

@@ -90,14 +90,14 @@ async def test_nothing_is_believed_after_events_may_have_been_missed(tokens: Tok
 async def test_what_is_kept_is_believed_only_as_long_as_the_bus_works(edge_rpc: Rpc, backend: Backend) -> None:
     now = 0.0
     tokens = Tokens(edge_rpc, backend.cm, clock=lambda: now)
-    tokens.trust()
+    tokens.trust(since=now)
     for _ in range(2):
         await tokens.resolve(VERSION, TOKEN, some_guesses(), deadline())
     assert backend.validations == 1
     now = TRUSTED_FOR
     await tokens.resolve(VERSION, TOKEN, some_guesses(), deadline())
     assert backend.validations == 2
-    tokens.trust()
+    tokens.trust(since=now)
     await tokens.resolve(VERSION, TOKEN, some_guesses(), deadline())
     assert backend.validations == 2
 

@@ -1,6 +1,6 @@
 """Cut-off with a receipt: which communication replicas confirmed that a withdrawn token or credential is out of use.
 
-Each replica gives a sign of life every second (COP). After a withdrawal every known one is asked to confirm; who does
+Each replica gives signs of life all the time (COP). After a withdrawal every known one is asked to confirm; who does
 not within the bound is named as pending. A pending replica cannot let the token in for long: without the bus it
 believes nothing that it kept, and when it is back it asks what is still usable.
 """

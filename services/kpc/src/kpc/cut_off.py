@@ -1,6 +1,6 @@
 """A withdrawn token ends here at once, which is confirmed to the credentials service (COP); and what if it cannot.
 
-Every second this replica gives a sign of life and sees whether the bus carries it. What is kept about tokens is
+Again and again this replica gives a sign of life and sees whether the bus carries it. What is kept about tokens is
 believed only for a short while after the last time it did: a replica that was frozen or cut off has to ask again. When
 it is back it asks which tokens of its sessions are still usable, as it may have missed that one was withdrawn.
 """
@@ -10,6 +10,8 @@ import logging
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Protocol
+
+from cachetools import TTLCache
 
 from kaa_common.clock import Deadline
 from kaa_common.errors import DeadlineExceeded, Unavailable, error_of
@@ -29,10 +31,12 @@ from kpc.tokens import Tokens
 
 logger = logging.getLogger(__name__)
 
-BEAT_INTERVAL = 1.0
-"""Seconds between two signs of life."""
+BEAT_INTERVAL = 0.3
+"""Seconds between two signs of life: three in the time for which kept tokens are trusted."""
 BEAT_TIMEOUT = 1.0
 """Seconds for the bus to confirm one."""
+MAX_ENDED, ENDED_FOR = 10_000, 10.0
+"""Endpoints, and seconds, for which it is remembered how many sessions were ended; the question comes within one."""
 ASK_TIMEOUT = 4.0
 ASKED_AT_ONCE = 1000
 """Tokens in one request: well below what a message may hold."""
@@ -56,6 +60,8 @@ class CutOff:
         self._kpc_instance = kpc_instance
         self._cm_instance = cm_instance
         self._was_away = False
+        # The event may come before the question: what it ended is still part of the answer.
+        self._ended: TTLCache[str, int] = TTLCache(MAX_ENDED, ENDED_FOR)
         rpc.bus.on_connection_lost(self._may_have_missed_something)
 
     async def start(self) -> None:
@@ -71,9 +77,10 @@ class CutOff:
 
     async def beat(self) -> None:
         """One sign of life. Raises Unavailable, DeadlineExceeded when the bus or the credentials service are away."""
+        asked_at = self._tokens.clock()
         await self._rpc.emit(REPLICA_ALIVE, self._kpc_instance, self._sign())
         await self._rpc.bus.flush(BEAT_TIMEOUT)
-        self._tokens.trust()
+        self._tokens.trust(since=asked_at)
         if self._was_away:
             await self._check_sessions()
             self._was_away = False
@@ -96,12 +103,15 @@ class CutOff:
     async def _confirm(self, request: CutOffRequest) -> Reply[CutOffResponse]:
         ended = 0
         if request.endpoint_id is not None:
-            ended = await self._end(request.endpoint_id, request.token_ids)
+            await self._end(request.endpoint_id, request.token_ids)
+            ended = self._ended.pop(request.endpoint_id, 0)
         return Reply(CutOffResponse(**answer_header(request), ended_sessions=ended, status_code=200))
 
-    async def _end(self, endpoint_id: str, token_ids: Collection[str]) -> int:
+    async def _end(self, endpoint_id: str, token_ids: Collection[str]) -> None:
         self._tokens.revoke(token_ids)
-        return await self._sessions.end_sessions(endpoint_id, token_ids)
+        ended = await self._sessions.end_sessions(endpoint_id, token_ids)
+        if ended:
+            self._ended[endpoint_id] = self._ended.get(endpoint_id, 0) + ended
 
     async def _check_sessions(self) -> None:
         """End the sessions whose tokens were withdrawn while nobody could say so here."""

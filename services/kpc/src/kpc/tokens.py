@@ -20,8 +20,9 @@ from kpc.budget import Budget
 
 MAX_KEPT = 100_000
 """Tokens kept: every device of a well-filled replica, at some 300 bytes each."""
-TRUSTED_FOR = 3.0
-"""Seconds after the last sign that the bus works: three signs of life (`cut_off`)."""
+TRUSTED_FOR = 1.0
+"""Seconds after the bus last worked for sure: a withdrawn token is out of use within a second, on a replica that was
+frozen or cut off, too."""
 KEPT_FOR = 30.0
 """Seconds a token is believed without asking again, besides the revocation events."""
 TENANT_GUESSES, TENANT_GUESSES_PER_SECOND = 2000, 100.0
@@ -48,7 +49,7 @@ class Tokens:
     def __init__(self, rpc: Rpc, cm_instance: str, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` tells seconds."""
         self._rpc = rpc
-        self._clock = clock
+        self.clock = clock
         self._trusted_until = 0.0
         self._cm_instance = cm_instance
         self._known: TTLCache[tuple[str, str], Identity] = TTLCache(MAX_KEPT, KEPT_FOR)
@@ -64,7 +65,7 @@ class Tokens:
         when there were too many such; Unavailable and DeadlineExceeded when it cannot be asked.
         """
         known = self._known.get((app_version.app_name, token))
-        if known is not None and known.token_id not in self._revoked and self._clock() < self._trusted_until:
+        if known is not None and known.token_id not in self._revoked and self.clock() < self._trusted_until:
             return known
         of_tenant = self._guesses_of(app_version.tenant_id)
         if guesses.is_exhausted or of_tenant.is_exhausted:
@@ -78,9 +79,9 @@ class Tokens:
             of_tenant.spend()
             raise
 
-    def trust(self) -> None:
-        """The bus works: what was kept may be believed for TRUSTED_FOR."""
-        self._trusted_until = self._clock() + TRUSTED_FOR
+    def trust(self, since: float) -> None:
+        """The bus worked at that time of the clock: what was kept may be believed for TRUSTED_FOR from then on."""
+        self._trusted_until = since + TRUSTED_FOR
 
     def revoke(self, token_ids: Collection[str]) -> None:
         """Ask again before these tokens are believed."""
@@ -97,7 +98,7 @@ class Tokens:
 
     def _guesses_of(self, tenant_id: str) -> Budget:
         if tenant_id not in self._tenants:
-            self._tenants[tenant_id] = Budget(TENANT_GUESSES, TENANT_GUESSES_PER_SECOND, self._clock)
+            self._tenants[tenant_id] = Budget(TENANT_GUESSES, TENANT_GUESSES_PER_SECOND, self.clock)
         return self._tenants[tenant_id]
 
     async def _ask(self, app_name: str, token: str, deadline: Deadline) -> Identity:

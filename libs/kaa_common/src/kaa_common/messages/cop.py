@@ -1,8 +1,8 @@
 """Cut-Off Protocol, a protocol of our own: a withdrawn token or credential ends on every replica, which confirms it.
 
 The revocation events of 16/ECAP and 22/CAP say the same to whoever listens, but nobody answers an event. So the
-credentials service also asks each communication replica by itself. It knows them by the sign of life that each gives
-every second. A replica that was away asks, when it is back, which of what it relies on is not usable any more.
+credentials service also asks each communication replica by itself. It knows them by the signs of life that each
+gives all the time. A replica that was away asks, when it is back, which of what it relies on is not usable any more.
 """
 
 from kaa_common.avro import Int, record
