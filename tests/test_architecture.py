@@ -20,6 +20,7 @@ SERVICES = ("creds", "epr", "kpc", "tekton")
 PURE = (
     "kaa_common",
     "kaa_common.avro",
+    "kaa_common.budget",
     "kaa_common.errors",
     "kaa_common.jsontext",
     "kaa_common.messages",
@@ -32,6 +33,9 @@ PURE = (
     "kaa_common.store.regex",
     "kaa_common.subjects",
     "creds",
+    "creds.clients",
+    "creds.clients.model",
+    "creds.clients.names",
     "creds.hashing",
     "creds.model",
     "epr",

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 import pytest
 
 from kaa_common.app_versions import AppVersion
+from kaa_common.budget import Budget
 from kaa_common.clock import Deadline
 from kaa_common.messages.cop import (
     ASK_USABLE,
@@ -19,12 +20,12 @@ from kaa_common.messages.cop import (
 )
 from kaa_common.messages.ecap import TOKEN_REVOKED, EndpointTokenRevokedEvent
 from kaa_common.rpc import Reply, Rpc, answer_header, event_header, request_header
-from kpc.budget import Budget
 from kpc.cut_off import CutOff, working
-from kpc.tokens import Tokens
+from kpc.tokens import Guesser, Tokens
 
 from .conftest import APP, ENDPOINT, TOKEN, TOKEN_ID, Backend
 
+GUESSER = Guesser(Budget(burst=5, per_second=0, max_names=1), "device")
 VERSION = AppVersion(name="app-v1", app_name=APP, tenant_id="default", config={})
 
 
@@ -71,11 +72,11 @@ async def ask(backend: Backend, replica_id: str) -> int:
 async def test_a_question_ends_the_session_and_the_use_of_the_token(
     cut_off: CutOff, backend: Backend, edge_rpc: Rpc, tokens: Tokens, sessions: FakeSessions
 ) -> None:
-    await tokens.resolve(VERSION, TOKEN, Budget(5, 0, lambda: 0.0), Deadline.after(2))
+    await tokens.resolve(VERSION, TOKEN, GUESSER, Deadline.after(2))
     assert await ask(backend, edge_rpc.replica_id) == 1
     assert sessions.tokens == {"other": "other-token"}
     assert await ask(backend, edge_rpc.replica_id) == 0
-    await tokens.resolve(VERSION, TOKEN, Budget(5, 0, lambda: 0.0), Deadline.after(2))
+    await tokens.resolve(VERSION, TOKEN, GUESSER, Deadline.after(2))
     assert backend.validations == 2
 
 
@@ -122,8 +123,10 @@ async def test_a_replica_gives_signs_of_life_and_says_goodbye(
 
 
 async def test_a_replica_that_was_away_ends_the_sessions_whose_tokens_are_not_usable_any_more(
-    cut_off: CutOff, backend: Backend, sessions: FakeSessions
+    edge_rpc: Rpc, tokens: Tokens, backend: Backend, sessions: FakeSessions
 ) -> None:
+    cut_off = CutOff(edge_rpc, tokens, sessions, f"kpc-{backend.suffix}", backend.cm)
+    await cut_off.start()
     asked: list[set[str]] = []
 
     async def usable(request: UsableRequest) -> Reply[UsableResponse]:

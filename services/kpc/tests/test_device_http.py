@@ -4,9 +4,9 @@ import httpx
 import pytest
 from httpx import ASGITransport
 
-from kpc.budget import Budget
 from kpc.device_http import REQUEST_ID, DeviceHttp
 from kpc.edge import Outcome
+from kpc.tokens import Guesser
 
 PATH = "/kp1/app-v1/epmx/t0ken/get"
 
@@ -19,7 +19,7 @@ class FakeEdge:
         self.asked: list[tuple[str, str, bytes, int | None]] = []
 
     async def request(
-        self, transport: str, path: str, payload: bytes, *, guesses: Budget, default_request_id: int | None = None
+        self, transport: str, path: str, payload: bytes, *, guesser: Guesser, default_request_id: int | None = None
     ) -> Outcome:
         self.asked.append((transport, path, payload, default_request_id))
         return self.outcome

@@ -5,22 +5,22 @@ import asyncio
 import pytest
 
 from kaa_common.app_versions import AppVersion
+from kaa_common.budget import Budget
 from kaa_common.messages.esp import CLIENT_DATA, ClientData, ExtensionData
 from kaa_common.rpc import Reply
-from kpc.budget import Budget
 from kpc.edge import Edge, EdgeLimits, Outcome
-from kpc.tokens import Identity
+from kpc.tokens import Guesser, Identity
 
 from .conftest import APP, APP_VERSION, ENDPOINT, TOKEN, TOKEN_ID, Backend
 
-GUESSES = Budget(100, 0, lambda: 0.0)
+GUESSER = Guesser(Budget(burst=100, per_second=0, max_names=1), "device")
 
 
 async def test_the_extension_gets_what_the_device_sent_and_the_device_its_answer(edge: Edge, backend: Backend) -> None:
     await backend.serve_extension()
     backend.answer = (200, b'{"a":1}', None)
 
-    outcome = await edge.request("mqtt", backend.path(f"{TOKEN}/get/42"), b"{}", guesses=GUESSES)
+    outcome = await edge.request("mqtt", backend.path(f"{TOKEN}/get/42"), b"{}", guesser=GUESSER)
 
     assert outcome == Outcome(status_code=200, payload=b'{"a":1}', has_request_id=True)
     (request,) = backend.received
@@ -30,23 +30,23 @@ async def test_the_extension_gets_what_the_device_sent_and_the_device_its_answer
 
 async def test_a_request_without_an_id_gets_the_default_of_its_transport(edge: Edge, backend: Backend) -> None:
     await backend.serve_extension()
-    outcome = await edge.request("http", backend.path(f"{TOKEN}/get"), b"", guesses=GUESSES, default_request_id=1)
+    outcome = await edge.request("http", backend.path(f"{TOKEN}/get"), b"", guesser=GUESSER, default_request_id=1)
     assert not outcome.has_request_id
-    await edge.request("mqtt", backend.path(f"{TOKEN}/get"), b"", guesses=GUESSES)
+    await edge.request("mqtt", backend.path(f"{TOKEN}/get"), b"", guesser=GUESSER)
     assert [request.request_id for request in backend.received] == [1, None]
 
 
 async def test_an_error_of_the_extension_is_the_device_s(edge: Edge, backend: Backend) -> None:
     await backend.serve_extension()
     backend.answer = (409, None, "taken")
-    outcome = await edge.request("mqtt", backend.path(f"{TOKEN}/get/1"), b"", guesses=GUESSES)
+    outcome = await edge.request("mqtt", backend.path(f"{TOKEN}/get/1"), b"", guesser=GUESSER)
     assert (outcome.status_code, outcome.reason_phrase, outcome.is_success) == (409, "taken", False)
 
 
 async def test_a_status_code_that_is_none_is_an_internal_error(edge: Edge, backend: Backend) -> None:
     await backend.serve_extension()
     backend.answer = (7, None, "secret detail")
-    outcome = await edge.request("mqtt", backend.path(f"{TOKEN}/get/1"), b"", guesses=GUESSES)
+    outcome = await edge.request("mqtt", backend.path(f"{TOKEN}/get/1"), b"", guesser=GUESSER)
     assert (outcome.status_code, outcome.reason_phrase) == (500, "internal error")
 
 
@@ -65,7 +65,7 @@ async def test_a_status_code_that_is_none_is_an_internal_error(edge: Edge, backe
 )
 async def test_every_fault_has_its_status_code(edge: Edge, backend: Backend, path: str, status_code: int) -> None:
     await backend.serve_extension()
-    outcome = await edge.request("mqtt", path.format(extension=backend.extension), b"", guesses=GUESSES)
+    outcome = await edge.request("mqtt", path.format(extension=backend.extension), b"", guesser=GUESSER)
     assert outcome.status_code == status_code
     assert 0 < len(outcome.reason_phrase) < 80
     assert backend.received == []
@@ -74,14 +74,14 @@ async def test_every_fault_has_its_status_code(edge: Edge, backend: Backend, pat
 async def test_an_extension_that_is_not_allowed_is_forbidden(edge: Edge, backend: Backend) -> None:
     await backend.serve_extension()
     backend.config = {"allowed-extension-instances": ["other"]}
-    outcome = await edge.request("mqtt", backend.path(f"{TOKEN}/get/1"), b"", guesses=GUESSES)
+    outcome = await edge.request("mqtt", backend.path(f"{TOKEN}/get/1"), b"", guesser=GUESSER)
     assert outcome.status_code == 403
 
 
 async def test_a_payload_above_the_limit_is_too_large(edge: Edge, backend: Backend) -> None:
     await backend.serve_extension()
-    assert (await edge.request("mqtt", backend.path(f"{TOKEN}/get/1"), b"x" * 1000, guesses=GUESSES)).status_code == 200
-    assert (await edge.request("mqtt", backend.path(f"{TOKEN}/get/1"), b"x" * 1001, guesses=GUESSES)).status_code == 413
+    assert (await edge.request("mqtt", backend.path(f"{TOKEN}/get/1"), b"x" * 1000, guesser=GUESSER)).status_code == 200
+    assert (await edge.request("mqtt", backend.path(f"{TOKEN}/get/1"), b"x" * 1001, guesser=GUESSER)).status_code == 413
 
 
 async def test_a_silent_extension_is_a_timeout(edge: Edge, backend: Backend) -> None:
@@ -91,7 +91,7 @@ async def test_a_silent_extension_is_a_timeout(edge: Edge, backend: Backend) -> 
 
     await backend.rpc.serve(CLIENT_DATA, backend.extension, say_nothing)
     edge._limits = EdgeLimits(max_payload=1000, request_timeout=0.3)
-    outcome = await edge.request("mqtt", backend.path(f"{TOKEN}/get/1"), b"", guesses=GUESSES)
+    outcome = await edge.request("mqtt", backend.path(f"{TOKEN}/get/1"), b"", guesser=GUESSER)
     assert outcome.status_code == 504
 
 
@@ -101,7 +101,7 @@ async def test_who_asked_is_told_before_the_extension_answers(edge: Edge, backen
     async def note(identity: Identity, app_version: AppVersion) -> None:
         identified.append((identity, app_version.app_name))
 
-    outcome = await edge.request("mqtt", backend.path(f"{TOKEN}/get/1"), b"", guesses=GUESSES, on_identified=note)
+    outcome = await edge.request("mqtt", backend.path(f"{TOKEN}/get/1"), b"", guesser=GUESSER, on_identified=note)
     assert outcome.status_code == 503
     assert identified == [(Identity(ENDPOINT, TOKEN_ID), APP)]
 
@@ -110,12 +110,12 @@ async def test_requests_of_one_device_reach_the_extension_in_their_order(edge: E
     await backend.serve_extension()
     async with asyncio.TaskGroup() as tasks:
         for number in range(50):
-            tasks.create_task(edge.request("mqtt", backend.path(f"{TOKEN}/update/{number}"), b"", guesses=GUESSES))
+            tasks.create_task(edge.request("mqtt", backend.path(f"{TOKEN}/update/{number}"), b"", guesser=GUESSER))
     assert [request.request_id for request in backend.received] == list(range(50))
 
 
 async def test_application_version_and_token_are_looked_up_once(edge: Edge, backend: Backend) -> None:
     await backend.serve_extension()
     for _ in range(5):
-        await edge.request("mqtt", backend.path(f"{TOKEN}/get/1"), b"", guesses=GUESSES)
+        await edge.request("mqtt", backend.path(f"{TOKEN}/get/1"), b"", guesser=GUESSER)
     assert (backend.lookups, backend.validations) == (1, 1)

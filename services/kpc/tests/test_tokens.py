@@ -4,19 +4,19 @@ from dataclasses import replace
 import pytest
 
 from kaa_common.app_versions import AppVersion
+from kaa_common.budget import Budget
 from kaa_common.clock import Deadline
 from kaa_common.errors import TooManyRequests, Unauthorized, Unavailable
 from kaa_common.rpc import Rpc
-from kpc.budget import Budget
-from kpc.tokens import TRUSTED_FOR, Identity, Tokens
+from kpc.tokens import TRUSTED_FOR, Guesser, Identity, Tokens
 
 from .conftest import APP, ENDPOINT, TOKEN, TOKEN_ID, Backend
 
 VERSION = AppVersion(name="app-v1", app_name=APP, tenant_id="default", config={})
 
 
-def some_guesses(count: int = 5) -> Budget:
-    return Budget(count, 0, lambda: 0.0)
+def some_guesses(count: int = 5) -> Guesser:
+    return Guesser(Budget(burst=count, per_second=0, max_names=1), "device")
 
 
 def deadline() -> Deadline:
@@ -126,10 +126,11 @@ async def test_a_token_that_is_known_goes_on_beside_one_who_guesses(tokens: Toke
 
 
 async def test_all_guesses_of_a_tenant_count_together(
-    tokens: Tokens, backend: Backend, monkeypatch: pytest.MonkeyPatch
+    edge_rpc: Rpc, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kpc.tokens.TENANT_GUESSES", 2)
     monkeypatch.setattr("kpc.tokens.TENANT_GUESSES_PER_SECOND", 0)
+    tokens = Tokens(edge_rpc, backend.cm)
     for number in range(2):
         with pytest.raises(Unauthorized):
             await tokens.resolve(VERSION, f"wrong{number}", some_guesses(), deadline())

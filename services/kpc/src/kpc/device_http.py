@@ -4,16 +4,15 @@ A bare ASGI application: devices use one path, and pay for no framework. The Con
 device clients send what they like).
 """
 
-import time
 from typing import Protocol
 
-from cachetools import LRUCache
 from starlette.types import Receive, Scope, Send
 
+from kaa_common.budget import Budget
 from kaa_common.errors import MethodNotAllowed, NotFound, PayloadTooLarge, status_of
-from kpc.budget import Budget
 from kpc.edge import Outcome
 from kpc.kp1 import error_payload, is_kp1
+from kpc.tokens import Guesser
 
 REQUEST_ID = 1
 """What an extension gets as the request id of a request that has none: over HTTP somebody always waits for the answer,
@@ -28,7 +27,7 @@ class Requests(Protocol):
     """What carries a request to its extension: `edge.Edge`."""
 
     async def request(
-        self, transport: str, path: str, payload: bytes, *, guesses: Budget, default_request_id: int | None = None
+        self, transport: str, path: str, payload: bytes, *, guesser: Guesser, default_request_id: int | None = None
     ) -> Outcome: ...
 
 
@@ -43,7 +42,7 @@ class DeviceHttp:
         self._edge = edge
         self._max_payload = max_payload
         self._prefix = prefix
-        self._guesses: LRUCache[str, Budget] = LRUCache(MAX_ADDRESSES)
+        self._guesses = Budget(burst=ADDRESS_GUESSES, per_second=ADDRESS_GUESSES_PER_SECOND, max_names=MAX_ADDRESSES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].removeprefix(self._prefix)
@@ -58,7 +57,7 @@ class DeviceHttp:
                 "http",
                 path,
                 await self._read_body(receive),
-                guesses=self._guesses_of(scope),
+                guesser=Guesser(self._guesses, scope["client"][0] if scope.get("client") else ""),
                 default_request_id=REQUEST_ID,
             )
         except ClientGoneError:
@@ -67,12 +66,6 @@ class DeviceHttp:
             status_code, reason_phrase = status_of(exc)
             outcome = Outcome(status_code=status_code, reason_phrase=reason_phrase)
         await _answer(send, outcome, headers)
-
-    def _guesses_of(self, scope: Scope) -> Budget:
-        address = scope["client"][0] if scope.get("client") else ""
-        if address not in self._guesses:
-            self._guesses[address] = Budget(ADDRESS_GUESSES, ADDRESS_GUESSES_PER_SECOND, time.monotonic)
-        return self._guesses[address]
 
     async def _read_body(self, receive: Receive) -> bytes:
         parts: list[bytes] = []

@@ -8,16 +8,15 @@ platform is out of reach it stays with the client, which is told so on `/error` 
 """
 
 import logging
-import time
 from collections.abc import Collection, Mapping
 
 from prometheus_client import Counter, Gauge
 
 from kaa_common.app_versions import AppVersion
+from kaa_common.budget import Budget
 from kaa_common.errors import Unavailable
 from kaa_common.messages.elce import CONNECTED, DISCONNECTED, ConnectedEvent, DisconnectedEvent
 from kaa_common.rpc import Rpc, event_header
-from kpc.budget import Budget
 from kpc.edge import Edge, Outcome
 from kpc.kp1 import ERROR, STATUS, error_payload, is_kp1
 from kpc.mqtt.errors import ConnectReturnCode
@@ -25,7 +24,7 @@ from kpc.mqtt.events import Disconnected
 from kpc.mqtt.packets import Connect, Publish, Subscribe
 from kpc.mqtt_connection import Connection
 from kpc.presence import Change, Presence, Session
-from kpc.tokens import Identity
+from kpc.tokens import Guesser, Identity
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +33,8 @@ IGNORED = Counter("kpc_mqtt_ignored", "Messages published outside of kp1/")
 
 CONNECTION_GUESSES, CONNECTION_GUESSES_PER_SECOND = 20, 1.0
 """Wrong tokens on one connection before its tokens that are not known yet have to wait."""
+MAX_GUESSING_CONNECTIONS = 20_000
+"""As many as there can be connections."""
 MAX_REPLY_QOS = 1
 MAX_ANSWERED_TOPIC = 8192
 """Characters: with its suffix the topic of an answer must fit into MQTT's 65,535 bytes."""
@@ -48,11 +49,12 @@ class DeviceMqtt:
         self._kpc_instance = kpc_instance
         self._presence = Presence()
         self._connections: dict[int, Connection] = {}
-        self._guesses: dict[int, Budget] = {}
+        self._guesses = Budget(
+            burst=CONNECTION_GUESSES, per_second=CONNECTION_GUESSES_PER_SECOND, max_names=MAX_GUESSING_CONNECTIONS
+        )
 
     async def connected(self, connection: Connection, connect: Connect) -> ConnectReturnCode:
         self._connections[connection.id] = connection
-        self._guesses[connection.id] = Budget(CONNECTION_GUESSES, CONNECTION_GUESSES_PER_SECOND, time.monotonic)
         CONNECTIONS.inc()
         return ConnectReturnCode.ACCEPTED
 
@@ -67,9 +69,9 @@ class DeviceMqtt:
             self._close_replaced(change, connection)
             await self._announce(change)
 
-        guesses = self._guesses[connection.id]
+        guesser = Guesser(self._guesses, str(connection.id))
         outcome = await self._edge.request(
-            "mqtt", publish.topic, publish.payload, guesses=guesses, on_identified=identified
+            "mqtt", publish.topic, publish.payload, guesser=guesser, on_identified=identified
         )
         _reply(connection, publish, outcome)
         return outcome.status_code < 500
@@ -78,7 +80,7 @@ class DeviceMqtt:
         """Answers come to a connection without a subscription, so there is nothing to keep."""
 
     async def disconnected(self, connection: Connection, disconnected: Disconnected) -> None:
-        del self._connections[connection.id], self._guesses[connection.id]
+        del self._connections[connection.id]
         CONNECTIONS.dec()
         await self._announce(self._presence.connection_ended(connection.id))
 

@@ -18,9 +18,8 @@ from kaa_common.errors import Forbidden, NotFound, PayloadTooLarge, status_of
 from kaa_common.messages.esp import CLIENT_DATA, ClientData, ExtensionData
 from kaa_common.rpc import Rpc, request_header
 from kaa_common.serial import SerialByKey
-from kpc.budget import Budget
 from kpc.kp1 import Address, Resource, parse_address, parse_resource
-from kpc.tokens import Identity, Tokens
+from kpc.tokens import Guesser, Identity, Tokens
 
 logger = logging.getLogger(__name__)
 
@@ -81,17 +80,17 @@ class Edge:
         path: str,
         payload: bytes,
         *,
-        guesses: Budget,
+        guesser: Guesser,
         default_request_id: int | None = None,
         on_identified: OnIdentified | None = None,
     ) -> Outcome:
         """Carry a request to its extension. Never raises: whatever goes wrong is an outcome.
 
-        `guesses` is what whoever sends it may still get wrong.
+        `guesser` is who sends it, and may get only so many tokens wrong.
         """
         log.correlation_id.set(uuid.uuid4().hex)
         try:
-            outcome = await self._request(path, payload, guesses, default_request_id, on_identified)
+            outcome = await self._request(path, payload, guesser, default_request_id, on_identified)
         except Exception as exc:
             status_code, reason_phrase = status_of(exc)
             if status_code == 500:
@@ -104,7 +103,7 @@ class Edge:
         self,
         path: str,
         payload: bytes,
-        guesses: Budget,
+        guesser: Guesser,
         default_request_id: int | None,
         on_identified: OnIdentified | None,
     ) -> Outcome:
@@ -122,7 +121,7 @@ class Edge:
                 raise Forbidden(f"extension {address.extension} is not allowed for this application version")
             endpoint_id = None
             if resource.token is not None:
-                identity = await self._tokens.resolve(app_version, resource.token, guesses, deadline)
+                identity = await self._tokens.resolve(app_version, resource.token, guesser, deadline)
                 endpoint_id = identity.endpoint_id
                 if on_identified is not None:
                     await on_identified(identity, app_version)

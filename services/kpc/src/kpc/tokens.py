@@ -8,15 +8,15 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from cachetools import LRUCache, TTLCache
+from cachetools import TTLCache
 from prometheus_client import Counter
 
 from kaa_common.app_versions import AppVersion
+from kaa_common.budget import Budget
 from kaa_common.clock import Deadline
 from kaa_common.errors import TooManyRequests, Unauthorized, error_of
 from kaa_common.messages.ecap import VALIDATE_TOKEN, EndpointTokenValidationRequest
 from kaa_common.rpc import Rpc, request_header
-from kpc.budget import Budget
 
 MAX_KEPT = 100_000
 """Tokens kept: every device of a well-filled replica, at some 300 bytes each."""
@@ -43,6 +43,20 @@ class Identity:
     token_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Guesser:
+    """Somebody who shows tokens, and may get only so many wrong."""
+
+    guesses: Budget
+    name: str
+
+    def is_exhausted(self, now: float) -> bool:
+        return self.guesses.is_exhausted(self.name, now)
+
+    def was_wrong(self, now: float) -> None:
+        self.guesses.spend(self.name, now)
+
+
 class Tokens:
     """The tokens of this replica's devices."""
 
@@ -56,10 +70,12 @@ class Tokens:
         # Revoked token ids, for as long as an identity with them may be kept; cheaper than an index by token id.
         self._revoked: TTLCache[str, bool] = TTLCache(MAX_KEPT, KEPT_FOR)
         self._revocations = 0
-        self._tenants: LRUCache[str, Budget] = LRUCache(MAX_TENANTS)
+        self._guesses_of_tenants = Budget(
+            burst=TENANT_GUESSES, per_second=TENANT_GUESSES_PER_SECOND, max_names=MAX_TENANTS
+        )
 
-    async def resolve(self, app_version: AppVersion, token: str, guesses: Budget, deadline: Deadline) -> Identity:
-        """The endpoint of a token. A token that is no good is taken off `guesses`, those of whoever shows it.
+    async def resolve(self, app_version: AppVersion, token: str, guesser: Guesser, deadline: Deadline) -> Identity:
+        """The endpoint of a token. A token that is no good counts as a wrong guess of whoever shows it.
 
         Raises Unauthorized when the token is unknown, suspended, revoked or malformed, saying which; TooManyRequests
         when there were too many such; Unavailable and DeadlineExceeded when it cannot be asked.
@@ -67,16 +83,16 @@ class Tokens:
         known = self._known.get((app_version.app_name, token))
         if known is not None and known.token_id not in self._revoked and self.clock() < self._trusted_until:
             return known
-        of_tenant = self._guesses_of(app_version.tenant_id)
-        if guesses.is_exhausted or of_tenant.is_exhausted:
+        tenant = Guesser(self._guesses_of_tenants, app_version.tenant_id)
+        if guesser.is_exhausted(self.clock()) or tenant.is_exhausted(self.clock()):
             GUESSES.labels("not looked at").inc()
             raise TooManyRequests("too many wrong endpoint tokens, wait")
         try:
             return await self._ask(app_version.app_name, token, deadline)
         except Unauthorized:
             GUESSES.labels("wrong").inc()
-            guesses.spend()
-            of_tenant.spend()
+            guesser.was_wrong(self.clock())
+            tenant.was_wrong(self.clock())
             raise
 
     def trust(self, since: float) -> None:
@@ -95,11 +111,6 @@ class Tokens:
         self._revocations += 1
         self._known.clear()
         self._revoked.clear()
-
-    def _guesses_of(self, tenant_id: str) -> Budget:
-        if tenant_id not in self._tenants:
-            self._tenants[tenant_id] = Budget(TENANT_GUESSES, TENANT_GUESSES_PER_SECOND, self.clock)
-        return self._tenants[tenant_id]
 
     async def _ask(self, app_name: str, token: str, deadline: Deadline) -> Identity:
         revocations = self._revocations

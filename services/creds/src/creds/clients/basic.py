@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Final
 from weakref import WeakValueDictionary
 
-from creds.clients.budgets import Budget
 from creds.clients.documents import BY_USERNAME
 from creds.clients.lifecycle import Lifecycle
 from creds.clients.model import (
@@ -28,6 +27,7 @@ from creds.clients.model import (
 from creds.clients.names import generate_name
 from creds.clients.passwords import Passwords
 from creds.model import generate_value
+from kaa_common.budget import Budget
 from kaa_common.clock import now_ms
 from kaa_common.errors import Conflict, NotFound, TooManyRequests
 

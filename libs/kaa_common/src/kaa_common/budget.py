@@ -17,12 +17,19 @@ class Budget:
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
         """What was left, and when."""
 
+    def is_exhausted(self, name: str, now: float) -> bool:
+        """Whether no failure is left."""
+        return self._level(name, now) < 1
+
+    def spend(self, name: str, now: float) -> None:
+        """Count a failure, down to none left."""
+        self._set(name, max(0.0, self._level(name, now) - 1), now)
+
     def take(self, name: str, now: float) -> bool:
-        """Whether one more failure was left; it is spent then."""
-        level = self._level(name, now)
-        if level < 1:
+        """Whether one more failure was left; it is spent then, to be given back if it was none."""
+        if self.is_exhausted(name, now):
             return False
-        self._set(name, level - 1, now)
+        self.spend(name, now)
         return True
 
     def give_back(self, name: str, now: float) -> None:

@@ -1,4 +1,4 @@
-from creds.clients.budgets import Budget
+from kaa_common.budget import Budget
 
 
 def budget(max_names: int = 10) -> Budget:
@@ -41,3 +41,12 @@ def test_only_so_many_names_are_kept_the_latest_ones() -> None:
     assert len(failures) == 2
     assert failures.take("old", 0.0)
     assert len(failures) == 2
+
+
+def test_a_failure_may_be_counted_after_it_happened_down_to_none_left() -> None:
+    failures = budget()
+    for _ in range(5):
+        failures.spend("a", 0.0)
+    assert failures.is_exhausted("a", 1.9)
+    assert not failures.is_exhausted("a", 2.0)
+    assert not failures.is_exhausted("b", 0.0)
