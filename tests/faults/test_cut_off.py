@@ -52,6 +52,14 @@ async def new_device(platform: Platform, admin: httpx.AsyncClient) -> tuple[Devi
     return await register(platform, admin, app_version), app_version
 
 
+async def replicas_gone(platform: Platform, admin: httpx.AsyncClient) -> set[str]:
+    """Those that other tests have killed: for a while they are named as pending, too."""
+    device, _ = await new_device(platform, admin)
+    async with device.connected():
+        await device.ask("get")
+        return set((await suspend(platform, admin, device))["pending"])
+
+
 async def suspend(platform: Platform, admin: httpx.AsyncClient, device: Device) -> Any:
     """The receipt of it."""
     tokens = platform.url_of(f"/cm/api/v1/endpoints/{device.endpoint_id}/tokens")
@@ -63,6 +71,7 @@ async def suspend(platform: Platform, admin: httpx.AsyncClient, device: Device) 
 async def test_a_suspended_token_is_cut_off_on_every_replica(
     platform: Platform, admin: httpx.AsyncClient, second: Replica
 ) -> None:
+    gone = await replicas_gone(platform, admin)
     device, app_version = await new_device(platform, admin)
     elsewhere = Device(second.port, app_version, device.token, device.endpoint_id)
     async with device.connected(), elsewhere.connected():
@@ -70,7 +79,7 @@ async def test_a_suspended_token_is_cut_off_on_every_replica(
         assert (await elsewhere.ask("get")).status_code == 200
         receipt = await suspend(platform, admin, device)
         assert [confirmation["endedSessions"] for confirmation in receipt["confirmed"]] == [1, 1]
-        assert receipt["pending"] == []
+        assert set(receipt["pending"]) <= gone
         assert receipt["milliseconds"] < 1000
         assert (await device.ask("get")).status_code == 401
         assert (await elsewhere.ask("get")).status_code == 401
@@ -92,6 +101,7 @@ async def test_on_a_gateway_s_connection_only_that_endpoint_goes_silent(
 async def test_a_frozen_replica_is_named_as_pending_and_does_not_let_the_token_in_when_it_goes_on(
     platform: Platform, admin: httpx.AsyncClient, second: Replica
 ) -> None:
+    gone = await replicas_gone(platform, admin)
     device, app_version = await new_device(platform, admin)
     elsewhere = Device(second.port, app_version, device.token, device.endpoint_id)
     async with device.connected(), elsewhere.connected():
@@ -101,7 +111,7 @@ async def test_a_frozen_replica_is_named_as_pending_and_does_not_let_the_token_i
             began = time.monotonic()
             receipt = await suspend(platform, admin, device)
             assert len(receipt["confirmed"]) == 1
-            assert len(receipt["pending"]) == 1
+            assert len(set(receipt["pending"]) - gone) == 1
             assert FROZEN_FOR <= time.monotonic() - began < FROZEN_FOR + 1
             assert (await device.ask("get")).status_code == 401
         assert (await elsewhere.ask("get")).status_code == 401
