@@ -1,0 +1,73 @@
+"""Many devices at once: whatever was acknowledged is in the register afterwards, and nothing was done twice.
+
+What is not acknowledged a device sends again, as QoS 1 has it; where the store is slow, that happens here.
+"""
+
+import asyncio
+import json
+import logging
+import time
+
+import pytest
+
+from .conftest import PUBACK, Endpoint, MqttDevice, Platform, mqtt_device, publish_packet
+
+logger = logging.getLogger(__name__)
+
+DEVICES, UPDATES = 200, 50
+WITHIN = 120.0
+"""Seconds. It takes 10 on SQLite, and 30 to 70 on the stand-in for MongoDB, which replaces some 500 documents a second;
+an update that was lost would never come."""
+DUP = 0x08
+
+
+async def update_one_by_one(device: MqttDevice, endpoint: Endpoint) -> int:
+    """Send all updates, each when the one before is acknowledged; how often one had to be repeated."""
+    repeated = 0
+    for number in range(UPDATES):
+        topic, packet_id = endpoint.path(f"/update/keys/{number}"), device.next_packet_id()
+        payload, flags = b'{"k%d":%d}' % (number, number), 0
+        is_acknowledged = False
+        while not is_acknowledged:
+            device.send(publish_packet(topic, payload, packet_id, flags))
+            message = await device.next_message()
+            if message.topic == f"{topic}/status":
+                assert await device.receive() == (PUBACK, packet_id.to_bytes(2, "big"))
+                is_acknowledged = True
+            else:
+                assert message.topic == f"{topic}/error"
+                assert json.loads(message.payload)["statusCode"] in {503, 504}
+                repeated, flags = repeated + 1, DUP
+    return repeated
+
+
+@pytest.mark.timeout(WITHIN + 60)
+async def test_every_acknowledged_update_of_200_devices_is_in_the_register(platform: Platform) -> None:
+    asyncio.get_running_loop().set_debug(False)  # which would take most of the time
+    endpoints = [platform.register() for _ in range(DEVICES)]
+    revisions = [platform.metadata_and_revision(endpoint)[1] for endpoint in endpoints]
+    start, connected = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def run(endpoint: Endpoint) -> int:
+        async with mqtt_device(platform) as device:
+            connected.release()
+            await start.wait()
+            repeated = await update_one_by_one(device, endpoint)
+            assert await device.settle() == []
+            return repeated
+
+    async with asyncio.timeout(WITHIN), asyncio.TaskGroup() as devices:
+        running = [devices.create_task(run(endpoint)) for endpoint in endpoints]
+        for _ in endpoints:
+            await connected.acquire()
+        began = time.perf_counter()
+        start.set()
+    seconds, repeated = time.perf_counter() - began, sum(device.result() for device in running)
+    count = DEVICES * UPDATES
+    logger.info("%d updates in %.1f s, %.0f a second, %d repeated", count, seconds, count / seconds, repeated)
+
+    expected = {f"k{number}": number for number in range(UPDATES)}
+    for endpoint, revision in zip(endpoints, revisions, strict=True):
+        metadata, revision_after = platform.metadata_and_revision(endpoint)
+        assert json.loads(metadata) == expected
+        assert revision_after == revision + UPDATES
