@@ -5,6 +5,7 @@ import httpx
 import pytest
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
+from starlette.routing import Route
 
 from kaa_common.access import Access, hash_api_key
 from kaa_common.errors import Conflict, NotFound, PreconditionFailed, Unavailable
@@ -20,9 +21,11 @@ from kaa_common.rest import (
     etag_of,
     is_unchanged,
     json_response,
+    requires,
     rest_api,
     tags_in,
 )
+from support.scopes import PlainTokens
 
 BASE = "/kettle/api/v1"
 
@@ -36,23 +39,23 @@ class Kettle(Body):
 def router() -> APIRouter:
     routes = APIRouter(route_class=StrictRoute)
 
-    @routes.post("/kettles", status_code=201, responses=errors(409))
+    @routes.post("/kettles", status_code=201, responses=errors(409), dependencies=[requires("kettle:create")])
     async def create(kettle: Kettle) -> Response:
         return json_response(kettle.model_dump(by_alias=True), 201, {"Location": "/1"})
 
-    @routes.put("/raw")
+    @routes.put("/raw", dependencies=[requires("kettle:update")])
     async def replace(request: Request) -> Response:
         return json_response(await request.json())
 
-    @routes.get("/kettles")
+    @routes.get("/kettles", dependencies=[requires("kettle:read")])
     async def listing(limit: Limit = 20, offset: Offset = 0) -> list[int]:
         return [limit, offset]
 
-    @routes.get("/errors/{name}")
+    @routes.get("/errors/{name}", dependencies=[requires("kettle:read")])
     async def fail(name: str) -> None:
         raise {"conflict": Conflict("taken"), "away": Unavailable("the store is away")}.get(name, NotFound("no kettle"))
 
-    @routes.get("/broken")
+    @routes.get("/broken", dependencies=[requires("kettle:read")])
     async def break_down() -> None:
         raise RuntimeError("geheim")
 
@@ -61,7 +64,7 @@ def router() -> APIRouter:
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    api = rest_api("Kettles", "All of them.", "/kettle", router(), Access(hash_api_key("key")))
+    api = rest_api("Kettles", "All of them.", "/kettle", router(), Access(hash_api_key("key"), PlainTokens()))
     transport = httpx.ASGITransport(api, raise_app_exceptions=False)
     headers = {"X-API-Key": "key", "Content-Type": "application/json"}
     async with httpx.AsyncClient(transport=transport, base_url="http://test" + BASE, headers=headers) as client:
@@ -225,14 +228,74 @@ async def test_the_key_may_come_in_the_header_of_kaa(client: httpx.AsyncClient) 
     assert (await client.get("/kettles")).status_code == 401
 
 
+@pytest.mark.parametrize("headers", [{}, {"X-API-Key": "wrong"}])
+async def test_a_401_says_how_to_get_in(client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    del client.headers["X-API-Key"]
+
+    response = await client.get("/kettles", headers=headers)
+
+    assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, "Bearer")
+
+
+async def test_a_401_says_that_the_token_is_to_blame() -> None:
+    api = rest_api("Kettles", "All of them.", "/kettle", router(), Access(hash_api_key("key")))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://test" + BASE) as client:
+        response = await client.get("/kettles", headers={"Authorization": "Bearer kettle:read"})
+
+    assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, 'Bearer error="invalid_token"')
+    assert "no OIDC issuer" in message_of(response)
+
+
+async def test_a_token_without_the_scope_changes_and_lists_nothing(client: httpx.AsyncClient) -> None:
+    del client.headers["X-API-Key"]
+    client.headers["Authorization"] = "Bearer kettle:boil"
+
+    refused = [
+        await client.get("/kettles"),
+        await client.put("/raw", content=b"{"),
+        await client.post("/kettles", content=b"{"),
+    ]
+
+    assert [(response.status_code, message_of(response)) for response in refused] == [
+        (403, "the scope kettle:read is required"),
+        (403, "the scope kettle:update is required"),
+        (403, "the scope kettle:create is required"),
+    ]
+
+
+async def test_what_a_token_may_not_read_is_not_there(client: httpx.AsyncClient) -> None:
+    del client.headers["X-API-Key"]
+    client.headers["Authorization"] = "Bearer kettle:boil"
+
+    response = await client.get("/errors/conflict")
+
+    assert (response.status_code, message_of(response)) == (404, "nothing is found without the scope kettle:read")
+
+
+async def test_a_token_with_the_scope_may_proceed(client: httpx.AsyncClient) -> None:
+    del client.headers["X-API-Key"]
+
+    assert (await client.get("/kettles", headers={"Authorization": "bearer kettle:read"})).status_code == 200
+
+
+def test_there_is_no_route_without_a_scope() -> None:
+    with pytest.raises(ValueError, match="/kettles demands no scope"):
+        APIRouter(route_class=StrictRoute).add_api_route("/kettles", lambda: None)
+    lenient = APIRouter(routes=[Route("/kettles", lambda request: Response())])
+    with pytest.raises(ValueError, match="/kettles is no StrictRoute"):
+        rest_api("Kettles", "All of them.", "/kettle", lenient, Access(""))
+
+
 async def test_the_interface_describes_itself_to_everybody(client: httpx.AsyncClient) -> None:
     del client.headers["X-API-Key"]
 
     description = (await client.get("/openapi.json")).json()
 
     create = description["paths"][f"{BASE}/kettles"]["post"]
-    assert {"201", "400", "401", "409", "500", "503"} <= set(create["responses"])
-    assert create["security"] == [{"APIKeyHeader": []}]
+    assert {"201", "400", "401", "403", "409", "500", "503"} <= set(create["responses"])
+    assert create["security"] == [{"APIKeyHeader": ["kettle:create"]}, {"HTTPBearer": ["kettle:create"]}]
+    schemes = description["components"]["securitySchemes"]
+    assert (schemes["APIKeyHeader"]["in"], schemes["HTTPBearer"]["scheme"]) == ("header", "bearer")
     assert (await client.get("/docs")).status_code == 200
 
 

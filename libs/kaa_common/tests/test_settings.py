@@ -71,3 +71,18 @@ def test_settings_do_not_change() -> None:
     settings = load(PlatformSettings, {})
     with pytest.raises(ValueError, match="frozen"):
         setattr(settings, "http_port", 1)  # noqa: B010 # an ordinary assignment would not pass the type check
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"KAA_OIDC_ISSUER": "https://issuer"},
+        {"KAA_OIDC_AUDIENCE": "kaa"},
+        {"KAA_OIDC_JWKS_URL": "https://issuer/keys"},
+        {"KAA_OIDC_ISSUER": "issuer", "KAA_OIDC_AUDIENCE": "kaa"},
+        {"KAA_OIDC_ISSUER": "https://issuer", "KAA_OIDC_AUDIENCE": "kaa", "KAA_OIDC_JWKS_URL": "file:///keys"},
+    ],
+)
+def test_an_issuer_has_an_address_and_an_audience(environ: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match="KAA_OIDC_"):
+        load(PlatformSettings, environ)

@@ -11,6 +11,7 @@ from kaa_common.outbox import Outbox
 from kaa_common.rest import rest_api
 from kaa_common.service import run
 from kaa_common.store.sqlite import SqliteStore
+from support.issuer import AUDIENCE, running_issuer
 from support.nats_server import NatsServer
 from support.ports import free_port
 from tekton.app import SERVICE
@@ -20,7 +21,9 @@ from tekton.rest_api import RestApi
 
 
 @asynccontextmanager
-async def running(nats_server: NatsServer, directory: Path, instance: str) -> AsyncIterator[httpx.AsyncClient]:
+async def running(
+    nats_server: NatsServer, directory: Path, instance: str, **variables: str
+) -> AsyncIterator[httpx.AsyncClient]:
     """The service as a process runs it, until the context is left."""
     port, ready, stop = free_port(), asyncio.Event(), asyncio.Event()
     environ = {
@@ -29,6 +32,7 @@ async def running(nats_server: NatsServer, directory: Path, instance: str) -> As
         "KAA_HTTP_PORT": str(port),
         "KAA_API_KEY_HASHES": hash_api_key("key"),
         "TEKTON_INSTANCE": instance,
+        **variables,
     }
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(run([SERVICE], environ, stop, ready.set))
@@ -48,6 +52,27 @@ async def test_the_service_starts_serves_stops_and_keeps_its_documents(
         assert created.status_code == 201
     async with running(nats_server, tmp_path, instance) as client:
         assert (await client.get("/tekton/api/v1/applications")).json() == [created.json()]
+
+
+async def test_a_token_of_the_issuer_may_do_what_its_scopes_say(
+    nats_server: NatsServer, tmp_path: Path, instance: str
+) -> None:
+    url = "/tekton/api/v1/applications"
+    with running_issuer() as issuer:
+        variables = {"KAA_OIDC_ISSUER": issuer.url, "KAA_OIDC_AUDIENCE": AUDIENCE}
+        async with running(nats_server, tmp_path, instance, **variables) as client:
+            del client.headers["X-API-Key"]
+            for scope, expected in (("kaa:application:create", [201, 403, 404]), ("application:read", [403, 200, 200])):
+                headers = {"Authorization": f"Bearer {issuer.token(scope=scope)}"}
+                answers = [
+                    await client.post(url, json={"name": "meters"}, headers=headers),
+                    await client.get(url, headers=headers),
+                    await client.get(f"{url}/meters", headers=headers),
+                ]
+                assert [answer.status_code for answer in answers] == expected
+            expired = {"Authorization": f"Bearer {issuer.token(scope='application:read', exp=0)}"}
+            assert (await client.get(url, headers=expired)).status_code == 401
+            assert (await client.get(url, headers={"X-API-Key": "key"})).status_code == 200
 
 
 async def test_a_store_that_cannot_be_reached_is_503(bus: NatsBus, tmp_path: Path, instance: str) -> None:

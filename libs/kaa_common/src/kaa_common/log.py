@@ -52,5 +52,7 @@ def configure(level: str, log_format: Format) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # It reports each failed attempt; we report the state, once.
     logging.getLogger("pymongo").setLevel(logging.WARNING)
+    # It reports each request; of fetching an issuer's keys we report what fails.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     # It reports each of its own steps, and warns of each malformed request that anybody may send.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)

@@ -1,23 +1,29 @@
-"""What the REST interfaces share: strict JSON, `{"message"}` errors, ETags, paging, bounded bodies, API keys."""
+"""What the REST interfaces share: strict JSON, `{"message"}` errors, ETags, paging, bounded bodies, access.
+
+Every route declares the scope it needs (`requires`), which is checked before anything of the request is read. Without
+it a change, or a read of a collection, is a 403 that names the scope. A read whose path names a resource is a 404,
+whether or not there is one: what the caller may not read does not exist for him.
+"""
 
 import re
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.params import Depends, Security
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from fastapi.security import APIKeyHeader
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kaa_common import jsontext
-from kaa_common.access import Access
-from kaa_common.errors import KaaError, PayloadTooLarge, PreconditionFailed
+from kaa_common.access import Access, InvalidToken
+from kaa_common.errors import Forbidden, KaaError, NotFound, PayloadTooLarge, PreconditionFailed, Unauthorized
 from kaa_common.http_errors import answer_error, answer_http_error
 
 MAX_BODY = 1024 * 1024
@@ -52,13 +58,48 @@ class StrictRequest(Request):
         return jsontext.parse(await self.body())
 
 
+_api_key_scheme = APIKeyHeader(name="X-API-Key", auto_error=False, description="Has every scope.")
+_bearer_scheme = HTTPBearer(
+    bearerFormat="JWT",
+    auto_error=False,
+    description="Of the configured OpenID Connect issuer, with the operation's scope in its claim `scope` or `scp`.",
+)
+
+
+async def _describe_access(
+    api_key: Annotated[str | None, Depends(_api_key_scheme)],
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer_scheme)],
+) -> None:
+    """Puts the security schemes into the OpenAPI; `StrictRoute` checks."""
+
+
+def requires(scope: str) -> Security:
+    """What a route has among its dependencies to demand the scope."""
+    return Security(_describe_access, scopes=[scope])
+
+
+def scope_of(route: APIRoute) -> str:
+    """The scope that a route demands. Raises ValueError if there is none."""
+    for dependency in route.dependencies:
+        if isinstance(dependency, Security) and dependency.scopes:
+            return dependency.scopes[0]
+    raise ValueError(f"{route.path} demands no scope")
+
+
 class StrictRoute(APIRoute):
-    """Hands a StrictRequest to the operation, and tells what is wrong with its body."""
+    """Checks access, hands a StrictRequest to the operation, and tells what is wrong with its body."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
+        scope = scope_of(self)
+        reads_one = self.methods == {"GET"} and bool(self.param_convertors)
 
         async def handle_strictly(request: Request) -> Response:
+            access: Access = request.app.state.access
+            if not await access.allows(request.headers, scope):
+                if reads_one:
+                    raise NotFound(f"nothing is found without the scope {scope}")
+                raise Forbidden(f"the scope {scope} is required")
             try:
                 return await handle(StrictRequest(request.scope, request.receive))
             except HTTPException as exc:
@@ -73,13 +114,11 @@ class StrictRoute(APIRoute):
 def rest_api(title: str, description: str, prefix: str, router: APIRouter, access: Access) -> ASGIApp:
     """The REST interface of a service below `<prefix>/api/v1`, its OpenAPI at `<prefix>/api/v1/openapi.json`.
 
-    `router` must have been made with `route_class=StrictRoute`.
+    `router` must have been made with `route_class=StrictRoute`, which checks access. Raises ValueError otherwise.
     """
-
-    # The security scheme puts the key into the OpenAPI; the check itself reads either header.
-    async def check_access(request: Request, _: Annotated[str | None, Depends(_api_key_scheme)]) -> None:
-        access.check(request.headers)
-
+    for route in router.routes:
+        if not isinstance(route, StrictRoute):
+            raise ValueError(f"{getattr(route, 'path', route)} is no StrictRoute")
     base = f"{prefix}/api/v1"
     api = FastAPI(
         title=title,
@@ -87,17 +126,16 @@ def rest_api(title: str, description: str, prefix: str, router: APIRouter, acces
         openapi_url=f"{base}/openapi.json",
         docs_url=f"{base}/docs",
         redoc_url=None,
-        responses=errors(400, 401, 500, 503),
+        responses=errors(400, 401, 403, 500, 503),
     )
-    api.include_router(router, prefix=base, dependencies=[Depends(check_access)])
+    api.state.access = access
+    api.include_router(router, prefix=base)
+    api.add_exception_handler(Unauthorized, _answer_unauthorized)
     api.add_exception_handler(KaaError, answer_error)
     api.add_exception_handler(RequestValidationError, _answer_invalid_request)
     api.add_exception_handler(HTTPException, answer_http_error)
     api.add_exception_handler(Exception, answer_error)
     return BoundedBody(api, MAX_BODY)
-
-
-_api_key_scheme = APIKeyHeader(name="X-API-Key", auto_error=False)
 
 
 class BoundedBody:
@@ -145,6 +183,13 @@ def check_if_match(if_match: str | None, revision: int) -> None:
 def is_unchanged(if_none_match: str | None, revision: int) -> bool:
     """Whether the caller has this revision already: answer 304 (RFC 9110 section 13.1.2)."""
     return if_none_match is not None and bool(tags_in(if_none_match) & {"*", etag_of(revision)})
+
+
+async def _answer_unauthorized(request: Request, error: Exception) -> Response:
+    answer = await answer_error(request, error)
+    # RFC 6750 section 3: without a token the challenge SHOULD NOT name an error.
+    answer.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"' if isinstance(error, InvalidToken) else "Bearer"
+    return answer
 
 
 async def _answer_invalid_request(_: Request, error: Exception) -> Response:

@@ -22,6 +22,7 @@ from kaa_common.access import Access
 from kaa_common.errors import StartError, Unavailable
 from kaa_common.health import Health
 from kaa_common.http_server import Gateway
+from kaa_common.oidc import oidc_tokens
 from kaa_common.rpc import Rpc
 from kaa_common.settings import Environ, PlatformSettings, load
 from kaa_common.store import Collection, DocumentStore
@@ -141,7 +142,7 @@ async def _running(
             rpc=rpc,
             health=health,
             gateway=gateway,
-            access=Access(settings.api_key_hashes),
+            access=Access(settings.api_key_hashes, oidc_tokens(settings)),
         )
         async with service.work(platform):
             health.watch(service.name, check_bus)

@@ -6,9 +6,9 @@ A field `mqtt_port` of a model read with the prefix `KPC_` is the variable `KPC_
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from kaa_common.errors import StartError
 from kaa_common.log import Format
@@ -39,6 +39,12 @@ class PlatformSettings(Settings):
     http_port: int = Field(8080, ge=0, le=65535, validation_alias="KAA_HTTP_PORT")
     api_key_hashes: str = Field("", pattern="^[0-9A-Fa-f, ]*$", validation_alias="KAA_API_KEY_HASHES")
     """SHA-256 hashes (hex, comma-separated) of the API keys that may use the REST interfaces."""
+    oidc_issuer: str | None = Field(None, pattern="^https?://", validation_alias="KAA_OIDC_ISSUER")
+    """OpenID Connect issuer whose bearer tokens may use the REST interfaces, as their claim `iss` names it."""
+    oidc_audience: str | None = Field(None, validation_alias="KAA_OIDC_AUDIENCE")
+    """What the claim `aud` of these tokens must name."""
+    oidc_jwks_url: str | None = Field(None, pattern="^https?://", validation_alias="KAA_OIDC_JWKS_URL")
+    """Where the issuer's keys are; without it, its discovery document is asked."""
     tenant_id: str = Field("default", pattern=r"^[A-Za-z0-9_-]{1,64}$", validation_alias="KAA_TENANT_ID")
     """The tenant that whatever is created belongs to."""
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", validation_alias="KAA_LOG_LEVEL")
@@ -51,6 +57,14 @@ class PlatformSettings(Settings):
     cm_instance: str = Field("cm", validation_alias="CM_INSTANCE")
     ccm_instance: str = Field("ccm", validation_alias="CCM_INSTANCE")
     tekton_instance: str = Field("tekton", validation_alias="TEKTON_INSTANCE")
+
+    @model_validator(mode="after")
+    def _check_oidc(self) -> Self:
+        if (self.oidc_issuer is None) != (self.oidc_audience is None):
+            raise ValueError("KAA_OIDC_ISSUER and KAA_OIDC_AUDIENCE: set both or none")
+        if self.oidc_issuer is None and self.oidc_jwks_url is not None:
+            raise ValueError("KAA_OIDC_JWKS_URL: set KAA_OIDC_ISSUER too")
+        return self
 
 
 SettingsType = TypeVar("SettingsType", bound=Settings)

@@ -32,6 +32,7 @@ from kaa_common.rest import (
     errors,
     etag_of,
     is_unchanged,
+    requires,
     tags_in,
 )
 
@@ -39,8 +40,9 @@ IfMatch = Annotated[str | None, Header(description="Change nothing unless this i
 IfNoneMatch = Annotated[str | None, Header(description="Answer 304 if this is the current ETag.")]
 Statuses = Annotated[list[str] | None, Query(alias="status", description="Only tokens in one of these.")]
 Order = Annotated[Literal["ASC", "DESC"], Query(description="By creation; DESC is the newest first.")]
-Route = tuple[str, str, Callable[..., Any], int, Any, dict[int | str, dict[str, Any]]]
-"""Method, path, handler, status code and body of its success, error answers. Any: what FastAPI takes it all for."""
+READ, UPDATE = "endpoint:read", "endpoint:update"
+Route = tuple[str, str, str, Callable[..., Any], int, Any, dict[int | str, dict[str, Any]]]
+"""Method, path, scope, handler, status code and body of its success, error answers. Any: what FastAPI takes it for."""
 
 
 class RestApi:
@@ -57,17 +59,18 @@ class RestApi:
         tokens = "/endpoints/{endpoint_id}/tokens"
         token = f"{tokens}/{{token_id}}"
         routes: tuple[Route, ...] = (
-            ("GET", tokens, self.list_tokens, 200, TokensBody, {}),
-            ("POST", tokens, self.provision_token, 201, ProvisionedTokenBody, errors(404, 409, 504)),
-            ("GET", token, self.get_token, 200, TokenBody, errors(404)),
-            ("PUT", f"{token}/status", self.change_status, 200, ChangedTokenBody, errors(404, 409, 412)),
-            ("DELETE", token, self.delete_token, 200, WithdrawnBody, errors(404, 412)),
+            ("GET", tokens, READ, self.list_tokens, 200, TokensBody, {}),
+            ("POST", tokens, UPDATE, self.provision_token, 201, ProvisionedTokenBody, errors(404, 409, 504)),
+            ("GET", token, READ, self.get_token, 200, TokenBody, errors(404)),
+            ("PUT", f"{token}/status", UPDATE, self.change_status, 200, ChangedTokenBody, errors(404, 409, 412)),
+            ("DELETE", token, UPDATE, self.delete_token, 200, WithdrawnBody, errors(404, 412)),
         )
-        for method, path, handler, status_code, answer, failures in routes:
+        for method, path, scope, handler, status_code, answer, failures in routes:
             router.add_api_route(
                 path,
                 handler,
                 methods=[method],
+                dependencies=[requires(scope)],
                 status_code=status_code,
                 response_model=answer,
                 response_model_exclude_none=True,

@@ -5,7 +5,7 @@ revision as `ETag` and honour `If-None-Match`, changes honour `If-Match` and ans
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
@@ -48,6 +48,7 @@ from kaa_common.rest import (
     etag_of,
     is_unchanged,
     json_response,
+    requires,
 )
 
 IdInPath = Annotated[EndpointId, Path(alias="endpointId")]
@@ -55,6 +56,11 @@ KeyInPath = Annotated[MetadataKey, Path(alias="metadataKey")]
 IfMatch = Annotated[str | None, Header(description="ETag the endpoint must have, else 412.")]
 IfNoneMatch = Annotated[str | None, Header(description="ETag the caller has: 304 when it is still the endpoint's.")]
 Include = Annotated[str | None, Query(description="`metadata` to have the endpoints' metadata in the answer.")]
+
+CREATE, READ = "application:endpoint:create", "endpoint:read"
+UPDATE, DELETE = "endpoint:update", "endpoint:delete"
+Route = tuple[str, str, str, Callable[..., Any], int, dict[int | str, dict[str, Any]], dict[str, Any] | None]
+"""Method, path, scope, handler, status code of its success, answers, OpenAPI of its request. Any: as FastAPI has it."""
 
 Result = TypeVar("Result")
 
@@ -70,63 +76,40 @@ class EndpointApi:
 
     def router(self) -> APIRouter:
         router = APIRouter(route_class=StrictRoute, tags=["endpoints"])
-        add = router.add_api_route
-        add(
-            "/endpoints",
-            self.register,
-            methods=["POST"],
-            status_code=201,
-            responses={201: {"model": RegistrationAnswer}, **errors(404, 409, 413, 504)},
-            openapi_extra=REGISTRATION_REQUEST,
-        )
-        add("/endpoints", self.list_endpoints, methods=["GET"], responses={200: {"model": EndpointPage}})
         one = "/endpoints/{endpointId}"
-        reading = {304: {"description": "Not Modified"}, **errors(404)}
-        changing = errors(404, 412, 504)
-        writing = errors(404, 412, 413, 504)
-        add(one, self.get_endpoint, methods=["GET"], responses={200: {"model": EndpointBody}, **reading})
-        add(one, self.unregister, methods=["DELETE"], status_code=204, responses=changing)
-
-        add(
-            f"{one}/metadata",
-            self.get_metadata,
-            methods=["GET"],
-            responses={**answers({"type": "object"}, EXAMPLE_METADATA, "The metadata."), **reading},
-        )
-        add(
-            f"{one}/metadata",
-            self.replace_metadata,
-            methods=["PUT"],
-            status_code=204,
-            responses=writing,
-            openapi_extra=METADATA_REQUEST,
-        )
-        add(
-            f"{one}/metadata",
-            self.patch_metadata,
-            methods=["PATCH"],
-            status_code=204,
-            responses={**writing, **errors(422)},
-            openapi_extra=PATCH_REQUEST,
-        )
-        add(
-            f"{one}/metadata-keys",
-            self.get_metadata_keys,
-            methods=["GET"],
-            responses={
-                **answers({"type": "array", "items": {"type": "string"}}, list(EXAMPLE_METADATA), "The keys."),
-                **reading,
-            },
-        )
         key = one + "/metadata/{metadataKey}"
-        add(
-            key,
-            self.get_value,
-            methods=["GET"],
-            responses={**answers({}, EXAMPLE_METADATA["model"], "The bare value."), **reading},
+        registered = {201: {"model": RegistrationAnswer}, **errors(404, 409, 413, 504)}
+        reading = {304: {"description": "Not Modified"}, **errors(404)}
+        changing, writing = errors(404, 412, 504), errors(404, 412, 413, 504)
+        whole = {**answers({"type": "object"}, EXAMPLE_METADATA, "The metadata."), **reading}
+        keys = {
+            **answers({"type": "array", "items": {"type": "string"}}, list(EXAMPLE_METADATA), "The keys."),
+            **reading,
+        }
+        value = {**answers({}, EXAMPLE_METADATA["model"], "The bare value."), **reading}
+        routes: tuple[Route, ...] = (
+            ("POST", "/endpoints", CREATE, self.register, 201, registered, REGISTRATION_REQUEST),
+            ("GET", "/endpoints", READ, self.list_endpoints, 200, {200: {"model": EndpointPage}}, None),
+            ("GET", one, READ, self.get_endpoint, 200, {200: {"model": EndpointBody}, **reading}, None),
+            ("DELETE", one, DELETE, self.unregister, 204, changing, None),
+            ("GET", f"{one}/metadata", READ, self.get_metadata, 200, whole, None),
+            ("PUT", f"{one}/metadata", UPDATE, self.replace_metadata, 204, writing, METADATA_REQUEST),
+            ("PATCH", f"{one}/metadata", UPDATE, self.patch_metadata, 204, writing | errors(422), PATCH_REQUEST),
+            ("GET", f"{one}/metadata-keys", READ, self.get_metadata_keys, 200, keys, None),
+            ("GET", key, READ, self.get_value, 200, value, None),
+            ("PUT", key, UPDATE, self.put_value, 204, writing, VALUE_REQUEST),
+            ("DELETE", key, UPDATE, self.delete_value, 204, changing, None),
         )
-        add(key, self.put_value, methods=["PUT"], status_code=204, responses=writing, openapi_extra=VALUE_REQUEST)
-        add(key, self.delete_value, methods=["DELETE"], status_code=204, responses=changing)
+        for method, path, scope, handler, status_code, described, request in routes:
+            router.add_api_route(
+                path,
+                handler,
+                methods=[method],
+                dependencies=[requires(scope)],
+                status_code=status_code,
+                responses=described,
+                openapi_extra=request,
+            )
         return router
 
     async def register(self, request: Request) -> Response:

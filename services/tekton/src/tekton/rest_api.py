@@ -11,7 +11,7 @@ from fastapi import APIRouter, Body, Header, Query, Request, Response
 
 from kaa_common import rest
 from kaa_common.errors import BadRequest
-from kaa_common.rest import StrictRoute, check_if_match, errors, etag_of, is_unchanged
+from kaa_common.rest import StrictRoute, check_if_match, errors, etag_of, is_unchanged, requires
 from tekton.applications import Applications
 from tekton.configuration import checked, nested, unnested
 from tekton.model import Application
@@ -33,8 +33,10 @@ ConfigurationBody = Annotated[
     ),
 ]
 
-Route = tuple[str, str, Callable[..., Any], int, Any, dict[int | str, dict[str, Any]]]
-"""Method, path, handler, status code and body of its success, error answers. Any: what FastAPI takes it all for."""
+READ, UPDATE, DELETE = "application:read", "application:update", "application:delete"
+CREATE = "kaa:application:create"
+Route = tuple[str, str, str, Callable[..., Any], int, Any, dict[int | str, dict[str, Any]]]
+"""Method, path, scope, handler, status code and body of its success, error answers. Any: what FastAPI takes it for."""
 
 
 class RestApi:
@@ -51,25 +53,26 @@ class RestApi:
         version = f"{versions}/{{app_version_name}}"
         configuration = f"/app-configs{version}"
         routes: tuple[Route, ...] = (
-            ("POST", applications, self.create_application, 201, ApplicationBody, errors(409)),
-            ("GET", applications, self.list_applications, 200, list[ApplicationBody], {}),
-            ("GET", application, self.get_application, 200, ApplicationBody, errors(404)),
-            ("PATCH", application, self.update_application, 200, ApplicationBody, errors(404, 412)),
-            ("DELETE", application, self.delete_application, 204, None, errors(404, 409, 412)),
-            ("POST", versions, self.create_version, 201, ApplicationVersionBody, errors(404, 409)),
-            ("GET", versions, self.list_versions, 200, list[ApplicationVersionBody], errors(404)),
-            ("GET", version, self.get_version, 200, ApplicationVersionBody, errors(404)),
-            ("PATCH", version, self.update_version, 200, ApplicationVersionBody, errors(404, 412)),
-            ("DELETE", version, self.delete_version, 204, None, errors(404, 412)),
-            ("PUT", configuration, self.put_configuration, 200, dict[str, Any], errors(404, 412, 413)),
-            ("GET", configuration, self.get_configuration, 200, dict[str, Any], errors(404)),
-            ("PATCH", configuration, self.merge_configuration, 200, dict[str, Any], errors(404, 412, 413)),
+            ("POST", applications, CREATE, self.create_application, 201, ApplicationBody, errors(409)),
+            ("GET", applications, READ, self.list_applications, 200, list[ApplicationBody], {}),
+            ("GET", application, READ, self.get_application, 200, ApplicationBody, errors(404)),
+            ("PATCH", application, UPDATE, self.update_application, 200, ApplicationBody, errors(404, 412)),
+            ("DELETE", application, DELETE, self.delete_application, 204, None, errors(404, 409, 412)),
+            ("POST", versions, UPDATE, self.create_version, 201, ApplicationVersionBody, errors(404, 409)),
+            ("GET", versions, READ, self.list_versions, 200, list[ApplicationVersionBody], errors(404)),
+            ("GET", version, READ, self.get_version, 200, ApplicationVersionBody, errors(404)),
+            ("PATCH", version, UPDATE, self.update_version, 200, ApplicationVersionBody, errors(404, 412)),
+            ("DELETE", version, UPDATE, self.delete_version, 204, None, errors(404, 412)),
+            ("PUT", configuration, UPDATE, self.put_configuration, 200, dict[str, Any], errors(404, 412, 413)),
+            ("GET", configuration, READ, self.get_configuration, 200, dict[str, Any], errors(404)),
+            ("PATCH", configuration, UPDATE, self.merge_configuration, 200, dict[str, Any], errors(404, 412, 413)),
         )
-        for method, path, handler, status_code, answer, failures in routes:
+        for method, path, scope, handler, status_code, answer, failures in routes:
             router.add_api_route(
                 path,
                 handler,
                 methods=[method],
+                dependencies=[requires(scope)],
                 status_code=status_code,
                 response_model=answer,
                 response_model_exclude_none=True,

@@ -25,13 +25,15 @@ from creds.clients.rest_bodies import (
 from creds.cut_off import CutOff, Receipt
 from creds.model import REFUSED
 from creds.rest_bodies import CutOffBody, WithdrawnBody
-from kaa_common.rest import MAX_LIMIT, Offset, StrictRoute, check_if_match, errors, etag_of, is_unchanged
+from kaa_common.rest import MAX_LIMIT, Offset, StrictRoute, check_if_match, errors, etag_of, is_unchanged, requires
 
 IfMatch = Annotated[str | None, Header(description="Change nothing unless this is the current ETag.")]
 IfNoneMatch = Annotated[str | None, Header(description="Answer 304 if this is the current ETag.")]
 ListLimit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Items of the list; a Link header leads to the next.")]
-Route = tuple[str, str, Callable[..., Any], int, Any, dict[int | str, dict[str, Any]]]
-"""Method, path, handler, status code and body of its success, other answers. Any: what FastAPI takes it all for."""
+BASIC, X509 = "tenant:basic-credentials", "tenant:x509-credentials"
+"""What the scopes are for; after a colon follows `create`, `read` or `update`, which includes to delete."""
+Route = tuple[str, str, str, Callable[..., Any], int, Any, dict[int | str, dict[str, Any]]]
+"""Method, path, scope, handler, status code and body of its success, other answers. Any: what FastAPI takes it for."""
 PEM = "application/x-pem-file"
 PEM_ANSWER: dict[int | str, dict[str, Any]] = {
     200: {"content": {PEM: {"schema": {"type": "string"}, "example": PEM_EXAMPLE}}}
@@ -53,25 +55,27 @@ class ClientsRestApi:
         router = APIRouter(route_class=StrictRoute)
         basic, x509 = "/basic-credentials", "/x509-credentials"
         one_basic, one_x509 = f"{basic}/{{credentials_id}}", f"{x509}/{{credentials_id}}"
+        basic_status, x509_status = f"{one_basic}/status", f"{one_x509}/status"
         shown, changed, deleted = errors(404), errors(404, 409, 412), errors(404, 412)
         routes: tuple[Route, ...] = (
-            ("GET", basic, self.list_basic, 200, list[BasicCredentialsBody], {}),
-            ("POST", basic, self.create_basic, 201, CreatedBasicCredentialsBody, errors(409)),
-            ("GET", one_basic, self.get_basic, 200, BasicCredentialsBody, shown),
-            ("PUT", f"{one_basic}/status", self.change_basic, 200, ChangedBasicCredentialsBody, changed),
-            ("DELETE", one_basic, self.delete_basic, 200, WithdrawnBody, deleted),
-            ("GET", x509, self.list_x509, 200, list[X509CredentialsBody], {}),
-            ("POST", x509, self.issue_x509, 201, IssuedX509CredentialsBody, {}),
-            ("GET", one_x509, self.get_x509, 200, X509CredentialsBody, shown),
-            ("PUT", f"{one_x509}/status", self.change_x509, 200, ChangedX509CredentialsBody, changed),
-            ("DELETE", one_x509, self.delete_x509, 200, WithdrawnBody, deleted),
-            ("GET", "/ca-certificates", self.get_authorities, 200, None, PEM_ANSWER),
+            ("GET", basic, f"{BASIC}:read", self.list_basic, 200, list[BasicCredentialsBody], {}),
+            ("POST", basic, f"{BASIC}:create", self.create_basic, 201, CreatedBasicCredentialsBody, errors(409)),
+            ("GET", one_basic, f"{BASIC}:read", self.get_basic, 200, BasicCredentialsBody, shown),
+            ("PUT", basic_status, f"{BASIC}:update", self.change_basic, 200, ChangedBasicCredentialsBody, changed),
+            ("DELETE", one_basic, f"{BASIC}:update", self.delete_basic, 200, WithdrawnBody, deleted),
+            ("GET", x509, f"{X509}:read", self.list_x509, 200, list[X509CredentialsBody], {}),
+            ("POST", x509, f"{X509}:create", self.issue_x509, 201, IssuedX509CredentialsBody, {}),
+            ("GET", one_x509, f"{X509}:read", self.get_x509, 200, X509CredentialsBody, shown),
+            ("PUT", x509_status, f"{X509}:update", self.change_x509, 200, ChangedX509CredentialsBody, changed),
+            ("DELETE", one_x509, f"{X509}:update", self.delete_x509, 200, WithdrawnBody, deleted),
+            ("GET", "/ca-certificates", f"{X509}:read", self.get_authorities, 200, None, PEM_ANSWER),
         )
-        for method, path, handler, status_code, answer, others in routes:
+        for method, path, scope, handler, status_code, answer, others in routes:
             router.add_api_route(
                 path,
                 handler,
                 methods=[method],
+                dependencies=[requires(scope)],
                 status_code=status_code,
                 response_model=answer,
                 response_model_exclude_none=True,
