@@ -222,10 +222,10 @@ PAHO_1 = "paho-mqtt==1.6.1"
 PAHO_1_DEVICE = """
 import json, queue, sys
 
-import paho.mqtt
 import paho.mqtt.client as paho
+from paho import mqtt
 
-assert paho.mqtt.__version__ == "1.6.1"
+assert mqtt.__version__ == "1.6.1"
 port, protocol, client_id, qos, topics = json.loads(sys.argv[1])
 connected, messages = queue.Queue(), queue.Queue()
 client = paho.Client(client_id, clean_session=True, protocol=getattr(paho, protocol))
