@@ -77,7 +77,7 @@ class OidcTokens:
                 leeway=LEEWAY,
                 options={"require": ["iss", "aud", "exp"]},
             )
-        except (jwt.PyJWTError, RecursionError) as exc:
+        except jwt.PyJWTError as exc:
             raise InvalidToken(f"the bearer token is not valid: {exc}") from exc
         return _scopes(claims)
 
@@ -134,7 +134,8 @@ class IssuerKeys:
     async def _fetch(self) -> Keys:
         # Reading the certificates of authorities from the disk takes a while.
         trusted = await asyncio.to_thread(httpx.create_ssl_context)
-        async with httpx.AsyncClient(verify=trusted, timeout=FETCH_TIMEOUT) as client:
+        # Its own timeout would be for each piece of an answer; the caller's is for all.
+        async with httpx.AsyncClient(verify=trusted, timeout=None) as client:  # noqa: S113
             return usable_keys(await _get(client, self._jwks_url or await self._discover(client)))
 
     async def _discover(self, client: httpx.AsyncClient) -> str:
