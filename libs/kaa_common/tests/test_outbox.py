@@ -289,3 +289,18 @@ async def test_concurrent_writers_lose_no_event(store: DocumentStore, bus: Recor
                 tasks.create_task(change(other))
     firsts = list(dict.fromkeys(bus.published))
     assert firsts == [f"a:{revision}:changed" for revision in range(2, 42)]
+
+
+async def test_a_document_that_changes_again_soon_is_not_written_for_its_events_alone(
+    store: DocumentStore, bus: RecordingBus
+) -> None:
+    async with open_outbox(store, bus, THINGS) as outbox:
+        document = await write_first(store, outbox)
+        await outbox.publish(document)
+        for revision in range(2, 20):
+            await eventually(lambda: bool(outbox._confirmed))
+            document = await write_next(store, outbox, document)
+            assert [waiting["headers"]["Nats-Msg-Id"] for waiting in document["outbox"]] == [f"a:{revision}:changed"]
+            await outbox.publish(document)
+        assert await read(store) == document
+    assert await read(store) == {"_id": "a", "revision": 19}

@@ -1,9 +1,9 @@
 """Events that are never lost: they are part of the document whose change they report, until they are published.
 
 A change and its events are one atomic write (`append`, then insert or replace). After it `publish` hands the events to
-the bus; when the server has them they are taken out again, in the background, by a compare-and-set that keeps the
-revision: whoever changed the document in between has kept them. What a crash or a lost connection left behind is found
-by a sweep, through the index on `pending`, the time of the change.
+the bus; when the server has them they are taken out again, with the next change or, when none comes soon, in the
+background, by a compare-and-set that keeps the revision: whoever changed the document in between has kept them. What a
+crash or a lost connection left behind is found by a sweep, through the index on `pending`, the time of the change.
 
 So each event is published at least once, the first copies in the order of the document's revisions; a repeated one has
 the same `Nats-Msg-Id`. A document with `deleted` true is a tombstone: it goes when its events are published.
@@ -32,6 +32,12 @@ PENDING: Final = Index("pending", ("pending",))
 
 MAX_UNSETTLED: Final = 512
 """Documents whose events are published and not taken out yet; they are kept in memory, so callers wait beyond that."""
+CONFIRM_PAUSE: Final = 0.03
+"""Seconds between two questions to the server whether it has what was published: one for many events."""
+TAKE_OUT_AFTER: Final = 0.5
+"""Seconds that confirmed events stay in their documents: one that changes again within them needs no write for it."""
+MAX_CONFIRMED: Final = 512
+"""Documents that may wait for that; they are kept in memory, so beyond it their events are taken out at once."""
 MAX_SENT: Final = 20_000
 """Events remembered as sent, so that a document read before they were taken out does not send them again."""
 FLUSH_TIMEOUT: Final = 5.0
@@ -61,6 +67,8 @@ class Outbox:
         self._bus = bus
         self._collection = collection
         self._unsettled: dict[str, Document] = {}
+        self._confirmed: dict[str, Document] = {}
+        self._take_out_at = 0.0
         self._sent: LRUCache[int, bool] = LRUCache(MAX_SENT)
         """Whether the server has an event that was sent."""
         self._losses = 0
@@ -108,10 +116,17 @@ class Outbox:
                     await self._sweep_due.wait()
 
     async def keep_settling(self) -> None:
-        """Take events out of their documents as they are published, until `close`."""
-        while self._unsettled or not self._closing:
-            await self._unsettled_grown.wait()
-            await self.settle()
+        """Take events out of their documents some time after they are published, until `close`."""
+        while self._unsettled or self._confirmed or not self._closing:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(self._take_out_at if self._confirmed else None):
+                    await self._unsettled_grown.wait()
+            await self._confirm()
+            is_due = asyncio.get_running_loop().time() >= self._take_out_at
+            if self._closing or is_due or len(self._confirmed) >= MAX_CONFIRMED:
+                await self._take_out_confirmed()
+            if not self._closing:
+                await asyncio.sleep(CONFIRM_PAUSE)
 
     def close(self) -> None:
         """Let `keep_settling` end when it is done with what was published."""
@@ -119,7 +134,12 @@ class Outbox:
         self._unsettled_grown.set()
 
     async def settle(self) -> None:
-        """Wait until the server has what was published, then take it out of the documents."""
+        """Wait until the server has what was published, and take it out of the documents at once."""
+        await self._confirm()
+        await self._take_out_confirmed()
+
+    async def _confirm(self) -> None:
+        """Wait until the server has what was published."""
         unsettled, self._unsettled = self._unsettled, {}
         self._unsettled_grown.clear()
         if not unsettled:
@@ -132,10 +152,17 @@ class Outbox:
             self.messages_lost()
         if losses != self._losses:
             return
+        if not self._confirmed:
+            self._take_out_at = asyncio.get_running_loop().time() + TAKE_OUT_AFTER
         for document in unsettled.values():
             self._sent.update((_key(waiting), True) for waiting in document["outbox"])
+        # What was changed again meanwhile will be confirmed with that change, which has left these events out.
+        self._confirmed |= {name: document for name, document in unsettled.items() if name not in self._unsettled}
+
+    async def _take_out_confirmed(self) -> None:
+        confirmed, self._confirmed = self._confirmed, {}
         async with asyncio.TaskGroup() as tasks:
-            for document in unsettled.values():
+            for document in confirmed.values():
                 tasks.create_task(self._take_out(document), name="outbox")
 
     def messages_lost(self) -> None:
@@ -160,6 +187,7 @@ class Outbox:
             raise Unavailable("the connection was lost meanwhile")
         known = self._unsettled.get(document["_id"])
         if "pending" in document and (known is None or known["revision"] < document["revision"]):
+            self._confirmed.pop(document["_id"], None)
             self._unsettled[document["_id"]] = document
             self._unsettled_grown.set()
 
