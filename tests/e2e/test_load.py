@@ -15,16 +15,20 @@ from .conftest import PUBACK, Endpoint, MqttDevice, Platform, mqtt_device, publi
 logger = logging.getLogger(__name__)
 
 DEVICES, UPDATES = 200, 50
-WITHIN = 120.0
-"""Seconds. It takes 10 on SQLite, and 30 to 70 on the stand-in for MongoDB, which replaces some 500 documents a second;
-an update that was lost would never come."""
+FOR = 25.0
+"""Seconds after which a device begins no more updates. All are done in 10 on SQLite; the stand-in for MongoDB, which
+replaces some 500 documents a second, may take 60 on a busy machine."""
+AT_LEAST = 5
+"""Updates of each device, however slow the store."""
 DUP = 0x08
 
 
-async def update_one_by_one(device: MqttDevice, endpoint: Endpoint) -> int:
-    """Send all updates, each when the one before is acknowledged; how often one had to be repeated."""
+async def update_one_by_one(device: MqttDevice, endpoint: Endpoint, until: float) -> tuple[int, int]:
+    """Send updates, each when the one before is acknowledged: how many are, and how often one had to be repeated."""
     repeated = 0
     for number in range(UPDATES):
+        if time.monotonic() > until:
+            return number, repeated
         topic, packet_id = endpoint.path(f"/update/keys/{number}"), device.next_packet_id()
         payload, flags = b'{"k%d":%d}' % (number, number), 0
         is_acknowledged = False
@@ -38,36 +42,36 @@ async def update_one_by_one(device: MqttDevice, endpoint: Endpoint) -> int:
                 assert message.topic == f"{topic}/error"
                 assert json.loads(message.payload)["statusCode"] in {503, 504}
                 repeated, flags = repeated + 1, DUP
-    return repeated
+    return UPDATES, repeated
 
 
-@pytest.mark.timeout(WITHIN + 60)
+@pytest.mark.timeout(120)
 async def test_every_acknowledged_update_of_200_devices_is_in_the_register(platform: Platform) -> None:
     asyncio.get_running_loop().set_debug(False)  # which would take most of the time
     endpoints = [platform.register() for _ in range(DEVICES)]
     revisions = [platform.metadata_and_revision(endpoint)[1] for endpoint in endpoints]
     start, connected = asyncio.Event(), asyncio.Semaphore(0)
 
-    async def run(endpoint: Endpoint) -> int:
+    async def run(endpoint: Endpoint) -> tuple[int, int]:
         async with mqtt_device(platform) as device:
             connected.release()
             await start.wait()
-            repeated = await update_one_by_one(device, endpoint)
+            outcome = await update_one_by_one(device, endpoint, began + FOR)
             assert await device.settle() == []
-            return repeated
+            return outcome
 
-    async with asyncio.timeout(WITHIN), asyncio.TaskGroup() as devices:
+    async with asyncio.TaskGroup() as devices:
         running = [devices.create_task(run(endpoint)) for endpoint in endpoints]
         for _ in endpoints:
             await connected.acquire()
-        began = time.perf_counter()
+        began = time.monotonic()
         start.set()
-    seconds, repeated = time.perf_counter() - began, sum(device.result() for device in running)
-    count = DEVICES * UPDATES
-    logger.info("%d updates in %.1f s, %.0f a second, %d repeated", count, seconds, count / seconds, repeated)
+    seconds = time.monotonic() - began
+    acknowledged, repeated = zip(*(device.result() for device in running), strict=True)
+    logger.info("%d updates in %.1f s, %d repeated", sum(acknowledged), seconds, sum(repeated))
 
-    expected = {f"k{number}": number for number in range(UPDATES)}
-    for endpoint, revision in zip(endpoints, revisions, strict=True):
+    for endpoint, revision, count in zip(endpoints, revisions, acknowledged, strict=True):
         metadata, revision_after = platform.metadata_and_revision(endpoint)
-        assert json.loads(metadata) == expected
-        assert revision_after == revision + UPDATES
+        assert json.loads(metadata) == {f"k{number}": number for number in range(count)}
+        assert revision_after == revision + count
+        assert count >= AT_LEAST
