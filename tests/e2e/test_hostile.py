@@ -347,6 +347,7 @@ async def test_garbage_over_http_is_refused_and_costs_nobody_anything(
         "/epr/api/v1/endpoints/x/metadata/$where",
         "/epr/api/v1/endpoints?limit=99999999999999999999",
         "/epr/api/v1/endpoints?offset=-1",
+        "/epr/api/v1/endpoints?offset=9223372036854775808",
         "/epr/api/v1/endpoints?applicationName=%00%ff",
         "/epr/api/v1/endpoints?endpointId=" + ",".join("a" * 100 for _ in range(500)),
         "/cm/api/v1/endpoints/%00/tokens/%00",

@@ -29,9 +29,11 @@ from kaa_common.http_errors import answer_error, answer_http_error
 MAX_BODY = 1024 * 1024
 """Bytes of a request body: four times the largest metadata document."""
 DEFAULT_LIMIT, MAX_LIMIT = 20, 1000
+MAX_OFFSET = 2**53 - 1
+"""What every JSON client can write exactly; the databases take 64 bits."""
 
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Items of the page.")]
-Offset = Annotated[int, Query(ge=0, description="Index of the first item.")]
+Offset = Annotated[int, Query(ge=0, le=MAX_OFFSET, description="Index of the first item.")]
 
 
 class Body(BaseModel):
