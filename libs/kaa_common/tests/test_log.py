@@ -16,7 +16,9 @@ def logger() -> Iterator[tuple[logging.Logger, io.StringIO]]:
     handler.setFormatter(JsonFormatter())
     logger = logging.getLogger("kaa_common.tests.log")
     logger.addHandler(handler)
+    logger.propagate = False  # a report of the test could not carry the lone surrogates
     yield logger, written
+    logger.propagate = True
     logger.removeHandler(handler)
 
 
