@@ -22,7 +22,7 @@ demo: .venv/.runtime ## connect a device and show every step of it
 	@$(BIN)/kaa demo $(ARGS)
 
 test: .venv/.runtime .venv/.development ## run all tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: .venv/.runtime .venv/.development ## lint, formatting, types, generated documents
 	$(BIN)/ruff check .
