@@ -40,6 +40,7 @@ def second(platform: Platform) -> Iterator[Replica]:
 @contextmanager
 def frozen(process: ChildProcess) -> Iterator[None]:
     os.kill(process.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)  # it may do something more until then
     try:
         yield
     finally:

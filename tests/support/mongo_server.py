@@ -52,6 +52,7 @@ class MongoServer:
         """Let the server keep its connections and answer nothing."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)  # it may answer once more until then
         try:
             yield
         finally:

@@ -51,7 +51,8 @@ class Stack(ChildProcess):
 
     @property
     def nats_pid(self) -> int:
-        return int((self.data_dir / "nats.pid").read_text())
+        """0 while nats-server is writing it."""
+        return int((self.data_dir / "nats.pid").read_text() or 0)
 
     def end_nats(self) -> None:
         """End the nats-server that a killed stack has left behind."""
