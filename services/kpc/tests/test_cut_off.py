@@ -8,6 +8,7 @@ import pytest
 from kaa_common.app_versions import AppVersion
 from kaa_common.budget import Budget
 from kaa_common.clock import Deadline
+from kaa_common.errors import KaaError
 from kaa_common.messages.cop import (
     ASK_USABLE,
     CUT_OFF,
@@ -141,3 +142,29 @@ async def test_a_replica_that_was_away_ends_the_sessions_whose_tokens_are_not_us
     assert sessions.tokens == {"other": "other-token"}
     await cut_off.beat()
     assert len(asked) == 1
+
+
+async def test_a_check_that_fails_or_is_overtaken_by_another_loss_is_made_again(
+    edge_rpc: Rpc, tokens: Tokens, backend: Backend, sessions: FakeSessions
+) -> None:
+    cut_off = CutOff(edge_rpc, tokens, sessions, f"kpc-{backend.suffix}", backend.cm)
+    await cut_off.start()
+    answers = ["fail", "lose the connection", "answer"]
+    asked: list[str] = []
+
+    async def usable(request: UsableRequest) -> Reply[UsableResponse]:
+        asked.append(answers[len(asked)])
+        if asked[-1] == "fail":
+            raise RuntimeError("an unexpected error of the credentials service")
+        if asked[-1] == "lose the connection":
+            cut_off._may_have_missed_something()
+        return Reply(UsableResponse(**answer_header(request), token_ids=request.token_ids, status_code=200))
+
+    await backend.rpc.serve(ASK_USABLE, backend.cm, usable)
+    await backend.rpc.bus.flush(5)
+    cut_off._may_have_missed_something()
+    with pytest.raises(KaaError):
+        await cut_off.beat()
+    for _ in range(3):
+        await cut_off.beat()
+    assert asked == answers

@@ -14,7 +14,7 @@ from typing import Protocol
 from cachetools import TTLCache
 
 from kaa_common.clock import Deadline
-from kaa_common.errors import DeadlineExceeded, Unavailable, error_of
+from kaa_common.errors import KaaError, Unavailable, error_of
 from kaa_common.messages.cop import (
     ASK_USABLE,
     CUT_OFF,
@@ -71,19 +71,24 @@ class CutOff:
     async def keep_beating(self) -> None:
         """Give signs of life for as long as this replica works."""
         while True:
-            with suppress(Unavailable, DeadlineExceeded):
+            with suppress(KaaError):
                 await self.beat()
             await asyncio.sleep(BEAT_INTERVAL)
 
     async def beat(self) -> None:
-        """One sign of life. Raises Unavailable, DeadlineExceeded when the bus or the credentials service are away."""
+        """One sign of life. Raises KaaError when the bus or the credentials service cannot be asked."""
         asked_at = self._tokens.clock()
         await self._rpc.emit(REPLICA_ALIVE, self._kpc_instance, self._sign())
         await self._rpc.bus.flush(BEAT_TIMEOUT)
         self._tokens.trust(since=asked_at)
         if self._was_away:
-            await self._check_sessions()
+            # Cleared first: the connection may be lost again while the sessions are checked.
             self._was_away = False
+            try:
+                await self._check_sessions()
+            except KaaError:
+                self._was_away = True
+                raise
 
     async def say_goodbye(self) -> None:
         """This replica leaves: nobody needs to wait for it."""
