@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from cachetools import TTLCache
 
 from kaa_common.clock import Deadline
-from kaa_common.errors import DeadlineExceeded, Unavailable
+from kaa_common.errors import KaaError
 from kaa_common.messages.cop import CUT_OFF, REPLICA_ALIVE, REPLICA_LEFT, CutOffRequest, ReplicaEvent
 from kaa_common.rpc import Rpc, request_header
 
@@ -84,7 +84,7 @@ class CutOff:
             asked = time.monotonic()
             try:
                 response = (await self._rpc.call(CUT_OFF, replica_id, request)).message
-            except (Unavailable, DeadlineExceeded):
+            except KaaError:
                 return None
             if response.status_code != 200:
                 return None
