@@ -1,5 +1,6 @@
 """What the tests of every package share: real servers on free ports."""
 
+import logging
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ from kaa_common.store.mongodb import MongoStore
 from kaa_common.store.sqlite import SqliteStore
 from support.mongo_server import mongodb_uri
 from support.nats_server import NatsServer
+
+# In debug mode asyncio warns about each call that took long, as any may on a busy machine; tests look at what is logged.
+logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 
 @pytest.fixture(scope="session")
