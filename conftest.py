@@ -16,7 +16,7 @@ from kaa_common.store.sqlite import SqliteStore
 from support.mongo_server import mongodb_uri
 from support.nats_server import NatsServer
 
-# In debug mode asyncio warns about each call that took long, as any may on a busy machine; tests look at what is logged.
+# In debug mode asyncio warns of each slow call, as any may be on a busy machine; tests look at what is logged.
 logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 
