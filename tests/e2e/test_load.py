@@ -16,8 +16,8 @@ logger = logging.getLogger(__name__)
 
 DEVICES, UPDATES = 200, 50
 FOR = 15.0
-"""Seconds after which a device begins no more updates. All are done in 10 on SQLite, when nothing else runs; the stand-in
-for MongoDB, which replaces some 500 documents a second, may take 60 on a busy machine."""
+"""Seconds after which a device begins no more updates. All are done in 10 on SQLite when nothing else runs; the
+stand-in for MongoDB, which replaces some 500 documents a second, may take 60 on a busy machine."""
 AT_LEAST = 5
 """Updates of each device, however slow the store."""
 DUP = 0x08
