@@ -13,11 +13,11 @@ import uvloop
 from gmqtt.mqtt.constants import MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.reasoncodes import ReasonCode as PahoReasonCode
 
-from kpc.mqtt.errors import ConnectReturnCode
 from kpc.mqtt.events import Disconnected
 from kpc.mqtt.packets import Connect, Publish, Subscribe
+from kpc.mqtt.reasons import DONE, WITHHELD, PublishResult, ReasonCode
 from kpc.mqtt.session import SessionLimits
 from kpc.mqtt_connection import Connection, ServerLimits
 from kpc.mqtt_server import MqttServer
@@ -33,14 +33,14 @@ class EchoHandler:
         self.ended: queue.Queue[Disconnected] = queue.Queue()
         self.is_safe = True
 
-    async def connected(self, connection: Connection, connect: Connect) -> ConnectReturnCode:
+    async def connected(self, connection: Connection, connect: Connect) -> ReasonCode:
         if connect.password == b"wrong":
-            return ConnectReturnCode.BAD_USERNAME_OR_PASSWORD
-        return ConnectReturnCode.ACCEPTED
+            return ReasonCode.BAD_USER_NAME_OR_PASSWORD
+        return ReasonCode.SUCCESS
 
-    async def published(self, connection: Connection, publish: Publish) -> bool:
+    async def published(self, connection: Connection, publish: Publish) -> PublishResult:
         connection.publish(publish.topic + "/status", publish.payload, min(publish.qos, 1))
-        return self.is_safe
+        return DONE if self.is_safe else WITHHELD
 
     async def subscribed(self, connection: Connection, subscribe: Subscribe) -> None:
         connection.publish("subscribed", subscribe.subscriptions[0].topic_filter.encode())
@@ -106,7 +106,12 @@ class PahoDevice:
         self.client.on_unsubscribe = lambda *_: self.answers.put("unsubscribed")
 
     def _on_connect(
-        self, client: paho.Client, userdata: object, flags: paho.ConnectFlags, reason: ReasonCode, _: Properties | None
+        self,
+        client: paho.Client,
+        userdata: object,
+        flags: paho.ConnectFlags,
+        reason: PahoReasonCode,
+        _: Properties | None,
     ) -> None:
         assert not flags.session_present
         self.answers.put(str(reason))
@@ -115,7 +120,7 @@ class PahoDevice:
         self.messages.put((message.topic, bytes(message.payload), message.qos))
 
     def _on_subscribe(
-        self, client: paho.Client, userdata: object, packet_id: int, reasons: list[ReasonCode], _: Properties | None
+        self, client: paho.Client, userdata: object, packet_id: int, reasons: list[PahoReasonCode], _: Properties | None
     ) -> None:
         self.answers.put(", ".join(map(str, reasons)))
 

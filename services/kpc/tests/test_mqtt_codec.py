@@ -3,7 +3,7 @@
 import pytest
 
 from kpc.mqtt.codec import MAX_TOPIC_FILTERS, decode, encode
-from kpc.mqtt.errors import ConnectReturnCode, InvalidPacketError, RemoteProtocolError
+from kpc.mqtt.errors import InvalidPacketError, RemoteProtocolError
 from kpc.mqtt.packets import (
     ClientPacket,
     Connack,
@@ -24,6 +24,7 @@ from kpc.mqtt.packets import (
     Unsubscribe,
     Will,
 )
+from kpc.mqtt.reasons import ReasonCode
 from kpc.mqtt.versions import MQTT_3_1, MQTT_3_1_1, Version
 
 BOTH_WAYS: list[tuple[bytes, Publish | Puback | Pubrec | Pubcomp]] = [
@@ -81,8 +82,8 @@ FROM_CLIENT: list[tuple[bytes, ClientPacket]] = [
 
 FROM_SERVER: list[tuple[bytes, ServerPacket]] = [
     *BOTH_WAYS,
-    (b"\x20\x02\x00\x00", Connack(return_code=ConnectReturnCode.ACCEPTED)),
-    (b"\x20\x02\x00\x05", Connack(return_code=ConnectReturnCode.NOT_AUTHORIZED)),
+    (b"\x20\x02\x00\x00", Connack(reason_code=ReasonCode.SUCCESS)),
+    (b"\x20\x02\x00\x05", Connack(reason_code=ReasonCode.NOT_AUTHORIZED)),
     (b"\x90\x05\x00\x05\x00\x01\x01", Suback(packet_id=5, granted=(0, 1, 1))),
     (b"\xb0\x02\x00\x06", Unsuback(packet_id=6)),
     (b"\xd0\x00", Pingresp()),
@@ -191,4 +192,4 @@ def test_clients_of_version_3_1_may_flag_credentials_they_leave_out() -> None:
 def test_an_unknown_level_has_a_return_code_whatever_follows_it(name_and_level: bytes) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         decode(1, 0, name_and_level + b"\xff\xff", None)
-    assert caught.value.return_code is ConnectReturnCode.UNACCEPTABLE_PROTOCOL_VERSION
+    assert caught.value.reason_code is ReasonCode.UNSUPPORTED_PROTOCOL_VERSION

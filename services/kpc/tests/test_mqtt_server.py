@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from kpc.mqtt.errors import ConnectReturnCode
 from kpc.mqtt.events import Disconnected, DisconnectReason
 from kpc.mqtt.packets import Connect, Publish, Subscribe
+from kpc.mqtt.reasons import DONE, WITHHELD, PublishResult, ReasonCode
 from kpc.mqtt.session import SessionLimits
 from kpc.mqtt_connection import Connection, ServerLimits
 from kpc.mqtt_server import MqttServer
@@ -51,7 +51,7 @@ class EchoHandler:
     """Answers `a` on `a/status`, as soon as its gate is open, and notes every call."""
 
     def __init__(self) -> None:
-        self.return_code = ConnectReturnCode.ACCEPTED
+        self.reason_code = ReasonCode.SUCCESS
         self.gate = asyncio.Event()
         self.gate.set()
         self.accept_gate = asyncio.Event()
@@ -66,12 +66,12 @@ class EchoHandler:
         self.subscriptions: list[Subscribe] = []
         self.ended: list[Disconnected] = []
 
-    async def connected(self, connection: Connection, connect: Connect) -> ConnectReturnCode:
+    async def connected(self, connection: Connection, connect: Connect) -> ReasonCode:
         self.connections.append(connection)
         await self.accept_gate.wait()
-        return self.return_code
+        return self.reason_code
 
-    async def published(self, connection: Connection, publish: Publish) -> bool:
+    async def published(self, connection: Connection, publish: Publish) -> PublishResult:
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         try:
@@ -82,7 +82,7 @@ class EchoHandler:
             raise self.failure
         self.handled.append(publish)
         connection.publish(publish.topic + "/status", self.answer)
-        return self.is_safe
+        return DONE if self.is_safe else WITHHELD
 
     async def subscribed(self, connection: Connection, subscribe: Subscribe) -> None:
         self.subscriptions.append(subscribe)
@@ -133,7 +133,7 @@ async def test_messages_in_the_same_segment_as_connect_are_handled_once_the_clie
 
 async def test_a_refused_client_is_told_why_and_closed() -> None:
     handler = EchoHandler()
-    handler.return_code = ConnectReturnCode.NOT_AUTHORIZED
+    handler.reason_code = ReasonCode.NOT_AUTHORIZED
     async with local_server(handler) as server, client_of(server, CONNECT + publish(0, 0)) as (reader, _):
         assert await reader.read() == REFUSED
         assert not server.connections

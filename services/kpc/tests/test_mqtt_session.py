@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpc.mqtt.errors import ConnectReturnCode, InflightLimitError, LocalProtocolError
+from kpc.mqtt.errors import InflightLimitError, LocalProtocolError
 from kpc.mqtt.events import Disconnected, DisconnectReason, Event
 from kpc.mqtt.packets import Connect, Publish, Subscribe, Subscription, Unsubscribe
+from kpc.mqtt.reasons import ReasonCode
 from kpc.mqtt.session import ServerSession, SessionLimits
 from kpc.mqtt.states import TRANSITIONS, Command, State
 from kpc.mqtt.versions import MQTT_3_1, MQTT_3_1_1
@@ -82,7 +83,7 @@ def test_a_will_is_accepted_and_ignored() -> None:
 def test_a_refused_client_is_told_why_and_closed() -> None:
     session = new_session()
     feed(session, CONNECT + publish(1, 1))
-    session.refuse(ConnectReturnCode.NOT_AUTHORIZED)
+    session.refuse(ReasonCode.NOT_AUTHORIZED)
     assert session.data_to_send() == b"\x20\x02\x00\x05"
     assert session.close_expected()
     assert session.events(9) == [Disconnected(reason=DisconnectReason.REFUSED, detail="NOT_AUTHORIZED")]
@@ -322,7 +323,7 @@ def test_an_acknowledgement_of_nothing_is_ignored() -> None:
 
 MISUSES: dict[str, Callable[[ServerSession], None]] = {
     "second accept": lambda session: session.accept(0.0),
-    "late refusal": lambda session: session.refuse(ConnectReturnCode.NOT_AUTHORIZED),
+    "late refusal": lambda session: session.refuse(ReasonCode.NOT_AUTHORIZED),
     "wildcard topic": lambda session: session.publish("#", b""),
     "QoS 2": lambda session: session.publish("a", b"", qos=2),
     "QoS -1": lambda session: session.publish("a", b"", qos=-1),
@@ -374,7 +375,7 @@ def test_the_end_of_the_stream_ends_the_session_after_what_was_sent() -> None:
 
 def test_the_server_can_end_the_session() -> None:
     session = connected_session()
-    session.close("taken over")
+    session.close("taken over", ReasonCode.SESSION_TAKEN_OVER)
     assert session.close_expected()
     assert session.events(9) == [Disconnected(reason=DisconnectReason.CLOSED_BY_SERVER, detail="taken over")]
 
@@ -382,7 +383,7 @@ def test_the_server_can_end_the_session() -> None:
 def test_the_first_reason_to_end_is_the_one_reported() -> None:
     session = connected_session()
     feed(session, DISCONNECT)
-    session.close("too late")
+    session.close("too late", ReasonCode.UNSPECIFIED_ERROR)
     session.receive_eof()
     assert session.events(9) == []
 

@@ -19,9 +19,9 @@ from kaa_common.messages.elce import CONNECTED, DISCONNECTED, ConnectedEvent, Di
 from kaa_common.rpc import Rpc, event_header
 from kpc.edge import Edge, Outcome
 from kpc.kp1 import ERROR, STATUS, error_payload, is_kp1
-from kpc.mqtt.errors import ConnectReturnCode
 from kpc.mqtt.events import Disconnected
 from kpc.mqtt.packets import Connect, Publish, Subscribe
+from kpc.mqtt.reasons import DONE, WITHHELD, PublishResult, ReasonCode
 from kpc.mqtt_connection import Connection
 from kpc.presence import Change, Presence, Session
 from kpc.tokens import Guesser, Identity
@@ -53,15 +53,15 @@ class DeviceMqtt:
             burst=CONNECTION_GUESSES, per_second=CONNECTION_GUESSES_PER_SECOND, max_names=MAX_GUESSING_CONNECTIONS
         )
 
-    async def connected(self, connection: Connection, connect: Connect) -> ConnectReturnCode:
+    async def connected(self, connection: Connection, connect: Connect) -> ReasonCode:
         self._connections[connection.id] = connection
         CONNECTIONS.inc()
-        return ConnectReturnCode.ACCEPTED
+        return ReasonCode.SUCCESS
 
-    async def published(self, connection: Connection, publish: Publish) -> bool:
+    async def published(self, connection: Connection, publish: Publish) -> PublishResult:
         if not is_kp1(publish.topic):
             IGNORED.inc()
-            return True
+            return PublishResult(reason_code=ReasonCode.NO_MATCHING_SUBSCRIBERS)
 
         async def identified(identity: Identity, app_version: AppVersion) -> None:
             session = Session(connection.id, app_version.name, identity.token_id)
@@ -74,7 +74,7 @@ class DeviceMqtt:
             "mqtt", publish.topic, publish.payload, guesser=guesser, on_identified=identified
         )
         _reply(connection, publish, outcome)
-        return outcome.status_code < 500
+        return DONE if outcome.status_code < 500 else WITHHELD
 
     async def subscribed(self, connection: Connection, subscribe: Subscribe) -> None:
         """Answers come to a connection without a subscription, so there is nothing to keep."""
@@ -96,7 +96,7 @@ class DeviceMqtt:
         """Close the connection that a device left behind: the same client, seen by the same endpoint, came back."""
         left = self._connections.get(change.left_connection) if change.left_connection is not None else None
         if left is not None and left.client_id and left.client_id == connection.client_id:
-            left.close("the client came back on another connection")
+            left.close("the client came back on another connection", ReasonCode.SESSION_TAKEN_OVER)
 
     async def _announce(self, change: Change) -> None:
         try:

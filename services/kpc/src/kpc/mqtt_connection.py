@@ -12,9 +12,9 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from kpc.mqtt.errors import ConnectReturnCode
 from kpc.mqtt.events import Disconnected, Event
 from kpc.mqtt.packets import Connect, Publish, Subscribe
+from kpc.mqtt.reasons import PublishResult, ReasonCode
 from kpc.mqtt.session import ServerSession, SessionLimits
 
 if TYPE_CHECKING:
@@ -56,11 +56,11 @@ class ConnectionHandler(Protocol):
     for every connection that was accepted. In between, calls of one connection run concurrently.
     """
 
-    async def connected(self, connection: "Connection", connect: Connect) -> ConnectReturnCode:
-        """Accept or refuse; nothing else of this client is read meanwhile."""
+    async def connected(self, connection: "Connection", connect: Connect) -> ReasonCode:
+        """Accept (SUCCESS) or refuse, with one of REASONS[CONNACK]; nothing else of this client is read meanwhile."""
 
-    async def published(self, connection: "Connection", publish: Publish) -> bool:
-        """Handle a message; True acknowledges it to the client, False leaves it with the client to send again."""
+    async def published(self, connection: "Connection", publish: Publish) -> PublishResult:
+        """Handle a message, and say what became of it."""
 
     async def subscribed(self, connection: "Connection", subscribe: Subscribe) -> None:
         """Take note of a subscription, which is answered already."""
@@ -110,9 +110,9 @@ class Connection(asyncio.BufferedProtocol):
         self._pump_soon()
         return True
 
-    def close(self, detail: str) -> None:
-        """End the connection; *detail* is for `disconnected` and the log."""
-        self._session.close(detail)
+    def close(self, detail: str, reason_code: ReasonCode = ReasonCode.UNSPECIFIED_ERROR) -> None:
+        """End the connection; the client is told both, if its version of MQTT can."""
+        self._session.close(detail, reason_code)
         self.pump()
 
     # For the event loop
@@ -215,19 +215,19 @@ class Connection(asyncio.BufferedProtocol):
             await call
         except Exception:
             logger.exception("%s: a call of the handler failed", self)
-            self._session.close("internal error")
+            self._session.close("internal error", ReasonCode.UNSPECIFIED_ERROR)
         finally:
             self._calls -= 1
             self._pump_soon()
 
     async def _decide(self, connect: Connect) -> None:
-        return_code = await self._server.handler.connected(self, connect)
+        reason_code = await self._server.handler.connected(self, connect)
         self._deciding = False
-        self._accepted = return_code is ConnectReturnCode.ACCEPTED
+        self._accepted = reason_code is ReasonCode.SUCCESS
         if self._session.close_expected():
             return
         if not self._accepted:
-            self._session.refuse(return_code)
+            self._session.refuse(reason_code)
             return
         self._session.accept(self._loop.time())
         self._server.connections.add(self)
@@ -235,14 +235,14 @@ class Connection(asyncio.BufferedProtocol):
         logger.info("%s established: MQTT %s, client id %r", self, connect.version.name, connect.client_id)
 
     async def _handle_publish(self, publish: Publish) -> None:
-        is_safe = await self._server.handler.published(self, publish)
+        result = await self._server.handler.published(self, publish)
         if publish.packet_id is None or self._session.close_expected():
             return
-        if is_safe:
-            self._session.acknowledge(publish.packet_id)
-        else:
+        if result.is_withheld:
             self._session.withhold(publish.packet_id, self._loop.time())
             self._watch_deadline()
+        else:
+            self._session.acknowledge(publish.packet_id)
 
     async def _say_goodbye(self, end: Disconnected) -> None:
         try:
@@ -298,5 +298,5 @@ class Connection(asyncio.BufferedProtocol):
 
     def _drop(self, detail: str) -> None:
         logger.warning("%s dropped: %s", self, detail)
-        self._session.close(detail)
+        self._session.close(detail, ReasonCode.QUOTA_EXCEEDED)
         self._transport.abort()

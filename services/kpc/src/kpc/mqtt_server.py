@@ -12,6 +12,7 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self
 
+from kpc.mqtt.reasons import ReasonCode
 from kpc.mqtt_connection import READ_SIZE, Connection, ConnectionHandler, ServerLimits
 
 logger = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ class MqttServer:
             await self._finish(self._calls)
         finally:
             for connection in self._sockets | self.connections:  # some calls outlive their socket
-                connection.close("the server stops")
+                connection.close("the server stops", ReasonCode.SERVER_SHUTTING_DOWN)
             await self._finish(self._farewells)
             while self._sockets:  # each aborts itself once it has lingered
                 self._all_gone.clear()

@@ -8,13 +8,13 @@ over after. Whatever is wrong is an InvalidPacketError, except what CONNACK has 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from kpc.mqtt.errors import ConnectReturnCode, InvalidPacketError, RemoteProtocolError
+from kpc.mqtt.errors import InvalidPacketError, RemoteProtocolError
+from kpc.mqtt.packet_types import PacketType
 from kpc.mqtt.packets import (
     ClientPacket,
     Connack,
     Connect,
     Disconnect,
-    PacketType,
     Pingreq,
     Pingresp,
     Puback,
@@ -30,6 +30,7 @@ from kpc.mqtt.packets import (
     Unsubscribe,
     Will,
 )
+from kpc.mqtt.reasons import RETURN_CODE_UNAVAILABLE, RETURN_CODES, ReasonCode
 from kpc.mqtt.versions import PROTOCOL_NAMES, VERSIONS, Version
 
 _Filter = TypeVar("_Filter", Subscription, str)
@@ -90,8 +91,8 @@ def _version(fields: Fields) -> Version:
     if version is None:
         # [MQTT-3.1.2-2] "The Server MUST respond to the CONNECT Packet with a CONNACK return code 0x01 (unacceptable
         # protocol level) and then disconnect the Client".
-        code = ConnectReturnCode.UNACCEPTABLE_PROTOCOL_VERSION
-        raise RemoteProtocolError(f"{name} level {level} is not spoken here", return_code=code)
+        code = ReasonCode.UNSUPPORTED_PROTOCOL_VERSION
+        raise RemoteProtocolError(f"{name} level {level} is not spoken here", reason_code=code)
     return version
 
 
@@ -226,7 +227,9 @@ def _encode_publish(packet: Publish) -> bytes:
 
 # Any, because no type says that the key is the type of its function's argument.
 ENCODERS: Mapping[type[ServerPacket], Callable[[Any], bytes]] = {
-    Connack: lambda packet: bytes((PacketType.CONNACK << 4, 2, 0, packet.return_code)),
+    Connack: lambda packet: bytes(
+        (PacketType.CONNACK << 4, 2, 0, RETURN_CODES.get(packet.reason_code, RETURN_CODE_UNAVAILABLE))
+    ),
     Publish: _encode_publish,
     Puback: lambda packet: _packet(PacketType.PUBACK << 4, _uint16(packet.packet_id)),
     Pubrec: lambda packet: _packet(PacketType.PUBREC << 4, _uint16(packet.packet_id)),

@@ -7,18 +7,7 @@ ProtocolError
       └── InflightLimitError   too many of our publishes wait for their PUBACK
 """
 
-from enum import IntEnum
-
-
-class ConnectReturnCode(IntEnum):
-    """The server's answer to CONNECT (MQTT 3.1.1, table 3.1)."""
-
-    ACCEPTED = 0
-    UNACCEPTABLE_PROTOCOL_VERSION = 1
-    IDENTIFIER_REJECTED = 2
-    SERVER_UNAVAILABLE = 3
-    BAD_USERNAME_OR_PASSWORD = 4
-    NOT_AUTHORIZED = 5
+from kpc.mqtt.reasons import ReasonCode
 
 
 class ProtocolError(Exception):
@@ -30,11 +19,11 @@ class InvalidPacketError(ProtocolError):
 
 
 class RemoteProtocolError(ProtocolError):
-    """The client broke the protocol; with a return code, CONNACK tells it so before the connection is closed."""
+    """The client broke the protocol; with a reason code, CONNACK tells it so before the connection is closed."""
 
-    def __init__(self, message: str, *, return_code: ConnectReturnCode | None = None) -> None:
+    def __init__(self, message: str, *, reason_code: ReasonCode | None = None) -> None:
         super().__init__(message)
-        self.return_code = return_code
+        self.reason_code = reason_code
 
 
 class LocalProtocolError(ProtocolError):

@@ -5,31 +5,12 @@ Names are the specification's. Passwords and payloads stay out of `repr`, which 
 """
 
 from dataclasses import dataclass, field
-from enum import IntEnum
 
-from kpc.mqtt.errors import ConnectReturnCode, InvalidPacketError
+from kpc.mqtt.errors import InvalidPacketError
+from kpc.mqtt.reasons import ReasonCode
 from kpc.mqtt.versions import Version
 
 MAX_UINT16 = 0xFFFF
-
-
-class PacketType(IntEnum):
-    """The high four bits of a packet's first byte (table 2.1)."""
-
-    CONNECT = 1
-    CONNACK = 2
-    PUBLISH = 3
-    PUBACK = 4
-    PUBREC = 5
-    PUBREL = 6
-    PUBCOMP = 7
-    SUBSCRIBE = 8
-    SUBACK = 9
-    UNSUBSCRIBE = 10
-    UNSUBACK = 11
-    PINGREQ = 12
-    PINGRESP = 13
-    DISCONNECT = 14
 
 
 def _check(holds: bool, message: str) -> None:
@@ -112,7 +93,7 @@ class Connect:
 class Connack:
     """The answer to CONNECT; no session is ever kept, so "session present" is always 0."""
 
-    return_code: ConnectReturnCode
+    reason_code: ReasonCode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,8 @@ from its first bytes, before its body has arrived.
 
 from kpc.mqtt.codec import DECODERS, decode
 from kpc.mqtt.errors import InvalidPacketError, RemoteProtocolError
-from kpc.mqtt.packets import ClientPacket, Connect, PacketType
+from kpc.mqtt.packet_types import PacketType
+from kpc.mqtt.packets import ClientPacket, Connect
 from kpc.mqtt.versions import Version
 
 MAX_LENGTH_BYTES = 4

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from kpc.mqtt.codec import encode
 from kpc.mqtt.errors import (
-    ConnectReturnCode,
     InflightLimitError,
     InvalidPacketError,
     LocalProtocolError,
@@ -41,6 +40,7 @@ from kpc.mqtt.packets import (
     Unsubscribe,
 )
 from kpc.mqtt.reader import PacketReader
+from kpc.mqtt.reasons import ReasonCode
 from kpc.mqtt.states import TRANSITIONS, Command, State, Step
 
 MAX_QOS = 1
@@ -117,8 +117,8 @@ class ServerSession:
                 events += self._receive(packet)
         except RemoteProtocolError as exc:
             # [MQTT-4.8.0-1] "it MUST close the Network Connection on which it received that Control Packet".
-            if exc.return_code is not None and self._state is not State.CONNECTED:
-                self._send(Connack(return_code=exc.return_code))
+            if exc.reason_code is not None and self._state is not State.CONNECTED:
+                self._send(Connack(reason_code=exc.reason_code))
             self._close(DisconnectReason.PROTOCOL_ERROR, str(exc))
         if self._end is not None and not self._end_told:
             self._end_told = True
@@ -158,7 +158,7 @@ class ServerSession:
             self._close(DisconnectReason.KEEP_ALIVE)
             return
         if self._state is State.DECIDING:
-            self._send(Connack(return_code=ConnectReturnCode.SERVER_UNAVAILABLE))
+            self._send(Connack(reason_code=ReasonCode.SERVER_UNAVAILABLE))
         # §3.1.4: "If the Server does not receive a CONNECT Packet within a reasonable amount of time [...], the Server
         # SHOULD close the connection."
         self._close(DisconnectReason.CONNECT_TIMEOUT)
@@ -172,14 +172,14 @@ class ServerSession:
     def accept(self, now: float) -> None:
         """Let the client in."""
         self._step(Command.ACCEPT, LocalProtocolError)
-        self._send(Connack(return_code=ConnectReturnCode.ACCEPTED))
+        self._send(Connack(reason_code=ReasonCode.SUCCESS))
         self._last_packet = now
 
-    def refuse(self, return_code: ConnectReturnCode) -> None:
+    def refuse(self, reason_code: ReasonCode) -> None:
         """Tell the client why not; the session is over."""
         self._step(Command.REFUSE, LocalProtocolError)
-        self._send(Connack(return_code=return_code))
-        self._close(DisconnectReason.REFUSED, return_code.name)
+        self._send(Connack(reason_code=reason_code))
+        self._close(DisconnectReason.REFUSED, reason_code.name)
 
     def publish(self, topic: str, payload: bytes, qos: int = 0) -> None:
         """Send a message, whether or not the client subscribed.
@@ -215,7 +215,7 @@ class ServerSession:
         self._withheld[packet_id] = now
         self._send_due_answers()
 
-    def close(self, detail: str) -> None:
+    def close(self, detail: str, reason_code: ReasonCode) -> None:
         """End the session; MQTT before version 5 has no packet to tell the client why."""
         self._close(DisconnectReason.CLOSED_BY_SERVER, detail)
 
@@ -273,8 +273,8 @@ class ServerSession:
             # [MQTT-3.1.3-8] "the Server MUST respond to the CONNECT Packet with a CONNACK return code 0x02 (Identifier
             # rejected) and then close the Network Connection." 3.1 forbids empty identifiers altogether, yet its
             # clients send them.
-            code = ConnectReturnCode.IDENTIFIER_REJECTED
-            raise RemoteProtocolError("no client identifier, but a session to keep", return_code=code)
+            code = ReasonCode.CLIENT_IDENTIFIER_NOT_VALID
+            raise RemoteProtocolError("no client identifier, but a session to keep", reason_code=code)
         self._silence_allowed = 1.5 * packet.keep_alive  # [MQTT-3.1.2-24]
 
     def _receive_publish(self, packet: Publish) -> Sequence[Event]:

@@ -1,0 +1,23 @@
+"""The kinds of packets (MQTT 5 §2.1.2)."""
+
+from enum import IntEnum
+
+
+class PacketType(IntEnum):
+    """The high four bits of a packet's first byte."""
+
+    CONNECT = 1
+    CONNACK = 2
+    PUBLISH = 3
+    PUBACK = 4
+    PUBREC = 5
+    PUBREL = 6
+    PUBCOMP = 7
+    SUBSCRIBE = 8
+    SUBACK = 9
+    UNSUBSCRIBE = 10
+    UNSUBACK = 11
+    PINGREQ = 12
+    PINGRESP = 13
+    DISCONNECT = 14
+    AUTH = 15
