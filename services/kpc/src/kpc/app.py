@@ -13,6 +13,7 @@ from kpc.cut_off import working as cut_off_working
 from kpc.device_http import DeviceHttp
 from kpc.device_mqtt import DeviceMqtt
 from kpc.edge import Edge, EdgeLimits
+from kpc.extensions import parse_extensions
 from kpc.mqtt_server import MqttServer
 from kpc.settings import KpcSettings
 from kpc.tokens import Tokens
@@ -26,7 +27,7 @@ async def work(platform: Platform) -> AsyncIterator[None]:
     app_versions = AppVersions(rpc, names.tekton_instance, names.kpc_instance)
     await app_versions.start()
     tokens = Tokens(rpc, names.cm_instance)
-    extensions = dict.fromkeys(settings.extensions.split(","), True)
+    extensions = parse_extensions(settings.extensions)
     limits = EdgeLimits(max_payload=settings.max_payload, request_timeout=settings.request_timeout)
     edge = Edge(rpc, app_versions, tokens, extensions, limits)
     device_mqtt = DeviceMqtt(edge, rpc, names.kpc_instance)
