@@ -28,7 +28,7 @@ from kaa_common.messages.ecap import (
     EndpointTokenStatusTransitionRequest,
     EndpointTokenStatusTransitionResponse,
 )
-from kaa_common.messages.elce import REGISTERED, UNREGISTERED
+from kaa_common.messages.elce import APP_VERSION_UPDATED, REGISTERED, UNREGISTERED
 from kaa_common.messages.eme import METADATA_UPDATED
 from kaa_common.messages.esp import CLIENT_DATA, ClientData, ExtensionData
 from kaa_common.messages.etp import (
@@ -153,8 +153,13 @@ class Events:
     @property
     def records(self) -> list[Any]:
         """Decoded; their classes say which event each is."""
-        kinds = {event.path: event.record for event in (REGISTERED, UNREGISTERED, METADATA_UPDATED)}
-        return [decode(kinds[tuple(m.subject.split(".")[4:])], m.data) for m in self.messages]
+        return [decode(_record_of(message), message.data) for message in self.messages]
+
+
+def _record_of(message: BusMessage) -> type[Any]:
+    kinds = (REGISTERED, UNREGISTERED, APP_VERSION_UPDATED, METADATA_UPDATED)
+    path = message.subject.split(".")[4:]
+    return next(event.record for event in kinds if list(event.path) == path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

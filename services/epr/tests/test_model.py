@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from epr.model import Endpoint, State, metadata_changes
+from epr.metadata import Metadata
+from epr.model import Endpoint, MetadataChanges, State, metadata_changes
 from kaa_common import jsontext
 from kaa_common.errors import PayloadTooLarge, Unavailable
 from kaa_common.messages.eme import MetadataKeyUpdatedDto
@@ -54,32 +55,58 @@ def test_an_endpoint_comes_back_from_its_document(endpoint: Endpoint) -> None:
     assert Endpoint.from_document(endpoint.to_document()) == endpoint
 
 
+def change_metadata(endpoint: Endpoint, metadata: Metadata) -> tuple[Endpoint, MetadataChanges]:
+    return endpoint.changed_into(endpoint.with_metadata(metadata, 300))
+
+
 def test_changed_metadata_is_the_next_revision() -> None:
-    changed, changes = ENDPOINT.change_metadata({"a": 2}, 300)
+    changed, changes = change_metadata(ENDPOINT, {"a": 2})
     assert changed == replace(ENDPOINT, revision=8, metadata={"a": 2}, metadata_updated_at=300)
     assert changes
 
 
 def test_metadata_that_stays_the_same_is_no_change() -> None:
-    changed, changes = ENDPOINT.change_metadata({"b": {"x.y": [None, {"$ref": ""}]}, "a": 1}, 300)
+    changed, changes = change_metadata(ENDPOINT, {"b": {"x.y": [None, {"$ref": ""}]}, "a": 1})
     assert changed is ENDPOINT
     assert not changes
 
 
+def test_another_application_version_is_the_next_revision() -> None:
+    changed, changes = ENDPOINT.changed_into(ENDPOINT.with_app_version("kettle-v2", 300))
+    assert changed == replace(ENDPOINT, revision=8, app_version="kettle-v2", app_version_at=300)
+    assert not changes
+
+
+def test_the_same_application_version_is_no_change() -> None:
+    assert ENDPOINT.with_app_version("kettle-v1", 300) is ENDPOINT
+    assert ENDPOINT.changed_into(ENDPOINT)[0] is ENDPOINT
+
+
+def test_several_changes_are_one_revision() -> None:
+    changed, changes = ENDPOINT.changed_into(ENDPOINT.with_metadata({}, 300).with_app_version("kettle-v2", 300))
+    assert (changed.revision, changed.metadata, changed.app_version) == (8, {}, "kettle-v2")
+    assert changes.removed.keys() == {"a", "b"}
+
+
+def test_metadata_that_stays_the_same_is_as_old_as_before() -> None:
+    changed, _ = ENDPOINT.changed_into(ENDPOINT.with_metadata(dict(ENDPOINT.metadata), 300).with_app_version("v2", 300))
+    assert (changed.metadata_updated_at, changed.app_version) == (200, "v2")
+
+
 def test_too_much_metadata_is_refused() -> None:
     with pytest.raises(PayloadTooLarge):
-        ENDPOINT.change_metadata({"a": "x" * 300_000}, 300)
+        change_metadata(ENDPOINT, {"a": "x" * 300_000})
 
 
 def test_a_change_is_refused_when_too_many_events_wait() -> None:
     waiting = replace(ENDPOINT, outbox=({**WAITING, "data": "A" * 1024 * 1024},) * 5, pending=300)
     with pytest.raises(Unavailable):
-        waiting.change_metadata({"a": 2}, 300)
+        change_metadata(waiting, {"a": 2})
 
 
 def test_events_that_wait_stay_with_a_change() -> None:
     waiting = replace(ENDPOINT, outbox=(WAITING,), pending=300)
-    assert waiting.change_metadata({"a": 2}, 300)[0].to_document()["outbox"] == [WAITING]
+    assert change_metadata(waiting, {"a": 2})[0].to_document()["outbox"] == [WAITING]
 
 
 def test_a_reservation_becomes_an_endpoint() -> None:

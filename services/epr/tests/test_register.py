@@ -7,7 +7,7 @@ from epr.metadata import Metadata, merge
 from epr.model import Endpoint
 from epr.register import ENDPOINTS
 from kaa_common.errors import Conflict, NotFound, PreconditionFailed
-from kaa_common.messages.elce import RegisteredEvent, UnregisteredEvent
+from kaa_common.messages.elce import AppVersionUpdatedEvent, RegisteredEvent, UnregisteredEvent
 from kaa_common.messages.eme import MetadataKeyUpdatedDto, MetadataUpdatedEvent
 from kaa_common.rest import check_if_match
 from kaa_common.store import DocumentStore
@@ -61,6 +61,37 @@ async def test_events_tell_a_life_in_its_order(epr: Replica, events: Events) -> 
     assert [message.headers["Kaa-Endpoint-Revision"] for message in events.messages] == [
         str(endpoint.revision + later) for later in range(3)
     ]
+
+
+async def test_a_change_of_several_things_is_one_revision_with_all_its_events(epr: Replica, events: Events) -> None:
+    endpoint = await epr.endpoint({"a": 1})
+    changed = await epr.register.change(
+        endpoint.id, lambda found: found.with_app_version("kettle-v2", 300).with_metadata({}, 300)
+    )
+    await until(lambda: len(events.messages) == 3)
+    assert changed.revision == endpoint.revision + 1
+    assert events.ids[1:] == [
+        f"{endpoint.id}:{changed.revision}:lifecycle.appversion-updated",
+        f"{endpoint.id}:{changed.revision}:metadata.updated",
+    ]
+    moved, updated = events.records[1:]
+    assert isinstance(moved, AppVersionUpdatedEvent)
+    assert (moved.endpoint_id, moved.previous_app_version_name, moved.app_version_name) == (
+        endpoint.id,
+        "kettle-v1",
+        "kettle-v2",
+    )
+    assert (updated.app_version_name, updated.removed) == ("kettle-v2", {"a": "1"})
+    found = await epr.register.get(endpoint.id)
+    assert (found.app_version, found.app_version_at, found.metadata) == ("kettle-v2", 300, {})
+
+
+async def test_the_same_application_version_has_no_revision_and_no_event(epr: Replica, events: Events) -> None:
+    endpoint = await epr.endpoint({})
+    same = await epr.register.change(endpoint.id, lambda found: found.with_app_version("kettle-v1", 300))
+    await epr.register.change_metadata(endpoint.id, writing({"a": 1}))
+    await until(lambda: len(events.messages) == 2)
+    assert (same.revision, same.app_version_at) == (endpoint.revision, endpoint.app_version_at)
 
 
 async def test_what_is_not_registered_is_not_found(epr: Replica) -> None:

@@ -11,7 +11,7 @@ an old event can be taken for a new one, and a consumer that keeps the highest r
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from epr.metadata import Metadata, check_limits
 from kaa_common import jsontext
@@ -43,6 +43,9 @@ class MetadataChanges:
 
     def __bool__(self) -> bool:
         return bool(self.removed or self.added or self.updated)
+
+
+NO_CHANGES: Final = MetadataChanges(removed={}, added={}, updated={})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,20 +109,31 @@ class Endpoint:
             document["deleted"] = True  # for the outbox, which removes it
         return document
 
-    def change_metadata(self, metadata: Metadata, now: int) -> tuple[Self, MetadataChanges]:
-        """The endpoint with other metadata, and what changed.
+    def with_metadata(self, metadata: Metadata, now: int) -> Self:
+        return replace(self, metadata=metadata, metadata_updated_at=now)
 
-        When nothing did, not one bit of a value, it is this endpoint: no revision, no event. A device may so repeat
+    def with_app_version(self, name: str, now: int) -> Self:
+        return self if name == self.app_version else replace(self, app_version=name, app_version_at=now)
+
+    def changed_into(self, wanted: Self) -> tuple[Self, MetadataChanges]:
+        """The endpoint with the next revision that is as wanted, and how its metadata differ.
+
+        When nothing differs, not one bit of a value, it is this endpoint: no revision, no event. A device may so repeat
         what it said before at no cost.
         Raises PayloadTooLarge; Unavailable when too many events wait for the bus.
         """
-        changes = metadata_changes(self.metadata, metadata)
-        if not changes:
-            return self, changes
-        check_limits(metadata)
+        if wanted is self:
+            return self, NO_CHANGES
+        changes = metadata_changes(self.metadata, wanted.metadata)
+        if changes:
+            check_limits(wanted.metadata)
+        else:
+            wanted = replace(wanted, metadata=self.metadata, metadata_updated_at=self.metadata_updated_at)
+            if wanted == self:
+                return self, changes
         if sum(len(waiting["data"]) for waiting in self.outbox) > MAX_WAITING_BYTES:
             raise Unavailable("too many events of this endpoint wait for the message bus")
-        return replace(self, revision=self.revision + 1, metadata=metadata, metadata_updated_at=now), changes
+        return replace(wanted, revision=self.revision + 1), changes
 
     def registered(self, token_id: str, now: int) -> Self:
         """A reservation whose token was provisioned."""
@@ -145,6 +159,8 @@ class Endpoint:
 
 def metadata_changes(before: Metadata, after: Metadata) -> MetadataChanges:
     """The differences by key. Values are the same when their JSON texts are: 1, 1.0 and true are three values."""
+    if before is after:
+        return NO_CHANGES
     removed = {key: _json_text(value) for key, value in before.items() if key not in after}
     added: dict[str, None | str] = {}
     updated: dict[str, MetadataKeyUpdatedDto] = {}

@@ -1,7 +1,8 @@
 """The register: endpoints in the store, their changes and the events of these (9/ELCE, 15/EME).
 
 Every read is a read of the store, so it sees whatever any replica acknowledged. A change reads the endpoint, decides,
-and writes it with its event in one compare-and-set on the revision; when another replica was faster it starts over.
+and writes it with all its events (`events.py`) in one compare-and-set on the revision; when another replica was faster
+it starts over. There is no other way to change an endpoint.
 Whoever does something with an endpoint takes its `turn` first: what arrives at this replica for one endpoint is done in
 the order of arrival, and costs one read and one write.
 """
@@ -9,15 +10,12 @@ the order of arrival, and costs one read and one write.
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
+from epr.events import events_of
 from epr.metadata import Metadata
-from epr.model import Endpoint, State
+from epr.model import NO_CHANGES, Endpoint, MetadataChanges, State
 from kaa_common.clock import now_ms
 from kaa_common.errors import NotFound
-from kaa_common.messages.declared import Event, EventRecord
-from kaa_common.messages.elce import REGISTERED, UNREGISTERED, RegisteredEvent, UnregisteredEvent
-from kaa_common.messages.eme import METADATA_UPDATED, MetadataUpdatedEvent
 from kaa_common.outbox import PENDING, Outbox, entry
-from kaa_common.rpc import event_header
 from kaa_common.serial import SerialByKey
 from kaa_common.store import Collection, DocumentStore, Index
 
@@ -67,65 +65,50 @@ class Register:
         documents = await self._store.page(ENDPOINTS, index, equals=equals, offset=offset, limit=limit)
         return total, [Endpoint.from_document(document) for document in documents]
 
-    async def change_metadata(self, endpoint_id: str, decide: Callable[[Endpoint], Metadata]) -> Endpoint:
-        """Give an endpoint the metadata that `decide` returns; it is asked again when another replica was faster.
+    async def change(self, endpoint_id: str, decide: Callable[[Endpoint], Endpoint]) -> Endpoint:
+        """Make an endpoint what `decide` returns; it is asked again when another replica was faster.
 
+        `decide` leaves the revision alone. What differs from before is one revision with all its events; when nothing
+        does, nothing is written.
         Raises NotFound, and whatever `decide` raises; PayloadTooLarge when it is too much.
         """
         while True:
-            endpoint = await self.get(endpoint_id)
-            changed, changes = endpoint.change_metadata(decide(endpoint), now_ms())
-            if changed is endpoint:
-                return endpoint
-            event = MetadataUpdatedEvent(
-                **event_header(),
-                app_version_name=changed.app_version,
-                endpoint_id=changed.id,
-                removed=changes.removed,
-                added=changes.added,
-                updated=changes.updated,
-                originator_replica_id=self._replica_id,
-            )
-            if await self._write(changed, endpoint.revision, METADATA_UPDATED, event):
-                return changed
+            before = await self.get(endpoint_id)
+            after, changes = before.changed_into(decide(before))
+            if after is before or await self._write(before, after, changes):
+                return after
+
+    async def change_metadata(self, endpoint_id: str, decide: Callable[[Endpoint], Metadata]) -> Endpoint:
+        """Give an endpoint the metadata that `decide` returns; see `change`."""
+        return await self.change(endpoint_id, lambda endpoint: endpoint.with_metadata(decide(endpoint), now_ms()))
 
     async def complete_registration(self, reservation: Endpoint, token_id: str) -> Endpoint | None:
         """Register a reserved endpoint; None when the reservation is not ours any more."""
         endpoint = reservation.registered(token_id, now_ms())
-        event = RegisteredEvent(
-            **event_header(),
-            app_version_name=endpoint.app_version,
-            endpoint_id=endpoint.id,
-            originator_replica_id=self._replica_id,
-        )
-        return endpoint if await self._write(endpoint, reservation.revision, REGISTERED, event) else None
+        return endpoint if await self._write(reservation, endpoint) else None
 
     async def unregister(self, endpoint_id: str, check: Callable[[Endpoint], None]) -> Endpoint:
         """Remove an endpoint unless `check` raises; what it was. Raises NotFound."""
         while True:
             endpoint = await self.get(endpoint_id)
             check(endpoint)
-            event = UnregisteredEvent(
-                **event_header(),
-                app_version_name=endpoint.app_version,
-                endpoint_id=endpoint.id,
-                originator_replica_id=self._replica_id,
-            )
-            if await self._write(endpoint.unregistered(), endpoint.revision, UNREGISTERED, event):
+            if await self._write(endpoint, endpoint.unregistered()):
                 return endpoint
 
-    async def _write(
-        self, endpoint: Endpoint, expected_revision: int, event: Event[EventRecord], record: EventRecord
-    ) -> bool:
-        """Write an endpoint with its event, if it still has that revision, then publish."""
-        waiting = entry(
-            event.subject(self._instance),
-            record,
-            f"{endpoint.id}:{endpoint.revision}:{'.'.join(event.path[1:])}",
-            **{REVISION_HEADER: str(endpoint.revision)},
-        )
-        document = self._outbox.append(endpoint.to_document(), waiting)
-        if not await self._store.replace(ENDPOINTS, document, expected_revision):
+    async def _write(self, before: Endpoint, after: Endpoint, changes: MetadataChanges = NO_CHANGES) -> bool:
+        """Write an endpoint with the events of its change, if it still is what it was before, then publish."""
+        headers = {REVISION_HEADER: str(after.revision)}
+        entries = [
+            entry(
+                event.subject(self._instance),
+                record,
+                f"{after.id}:{after.revision}:{'.'.join(event.path[1:])}",
+                **headers,
+            )
+            for event, record in events_of(before, after, changes, self._replica_id)
+        ]
+        document = self._outbox.append(after.to_document(), *entries)
+        if not await self._store.replace(ENDPOINTS, document, before.revision):
             return False
         await self._outbox.publish(document)
         return True
