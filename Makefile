@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-PACKAGES := libs/kaa_common services/tekton services/creds services/epr services/kpc libs/kaa_cli
+PACKAGES := libs/kaa_common services/tekton services/creds services/epr services/tsx services/kpc libs/kaa_cli
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # More arguments for the command of a target: make run ARGS="--http-port 8081"
 ARGS ?=

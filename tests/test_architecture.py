@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SERVICES = ("creds", "epr", "kpc", "tekton")
+SERVICES = ("creds", "epr", "kpc", "tekton", "tsx")
 
 PURE = (
     "kaa_common",

@@ -9,6 +9,7 @@ from creds.settings import CredsSettings
 from epr.settings import EprSettings
 from kaa_common.settings import PlatformSettings, Settings
 from kpc.settings import KpcSettings
+from tsx.settings import TsxSettings
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
@@ -22,6 +23,7 @@ SETTINGS: list[tuple[str, type[Settings]]] = [
     ("KPC_", KpcSettings),
     ("EPR_", EprSettings),
     ("CREDS_", CredsSettings),
+    ("TSX_", TsxSettings),
 ]
 
 
@@ -39,6 +41,12 @@ def test_the_functions_that_the_readme_points_at_are_where_it_says() -> None:
         code = (ROOT / file).read_text()
         assert f"def {function}(" in code, f"{name} is not in {file}"
         assert not class_name or f"class {class_name[0]}" in code, f"{name} is not in {file}"
+
+
+@pytest.mark.parametrize("file", ["services/tsx/src/tsx/app.py", "services/tsx/src/tsx/settings.py"])
+def test_the_extension_that_is_shown_is_the_one_that_ships(file: str) -> None:
+    shown = f"<!-- {file} -->\n```python\n{(ROOT / file).read_text()}```\n"
+    assert shown in (ROOT / "docs" / "extensions.md").read_text()
 
 
 def test_the_operations_guide_names_every_variable() -> None:

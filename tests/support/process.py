@@ -15,7 +15,7 @@ import httpx
 READY_WITHIN = 30.0
 """Seconds: a start takes one or two, more on a busy machine."""
 STOP_WITHIN = 30.0
-CONFIGURATION = ("KAA_", "KPC_", "EPR_", "EPMX_", "CREDS_", "CM_", "TEKTON_", "NATS_", "MONGODB_")
+CONFIGURATION = ("KAA_", "KPC_", "EPR_", "EPMX_", "CREDS_", "CM_", "TEKTON_", "TSX_", "NATS_", "MONGODB_")
 """How the variables start that our programs read."""
 
 
