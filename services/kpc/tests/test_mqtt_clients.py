@@ -20,6 +20,7 @@ from kpc.mqtt.packets import Connect, Publish, Subscribe
 from kpc.mqtt.reasons import DONE, WITHHELD, PublishResult, ReasonCode
 from kpc.mqtt.session import SessionLimits
 from kpc.mqtt_connection import Connection, ServerLimits
+from kpc.mqtt_listeners import TcpListener
 from kpc.mqtt_server import MqttServer
 
 PATIENCE = 10.0
@@ -81,7 +82,7 @@ class ServerThread:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         limits = ServerLimits(session=SessionLimits(withheld_for=WITHHELD_FOR))
-        async with MqttServer(self.handler, "127.0.0.1", 0, limits=limits) as server:
+        async with MqttServer(self.handler, [TcpListener("127.0.0.1", 0)], limits=limits) as server:
             self.port = server.port
             self._ready.set()
             await self._stop.wait()

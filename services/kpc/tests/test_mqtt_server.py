@@ -10,11 +10,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from kaa_common.errors import StartError
 from kpc.mqtt.events import Disconnected, DisconnectReason
 from kpc.mqtt.packets import Connect, Publish, Subscribe
 from kpc.mqtt.reasons import DONE, WITHHELD, PublishResult, ReasonCode
 from kpc.mqtt.session import SessionLimits
 from kpc.mqtt_connection import Connection, ServerLimits
+from kpc.mqtt_listeners import TcpListener
 from kpc.mqtt_server import MqttServer
 
 CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01c"
@@ -93,7 +95,7 @@ class EchoHandler:
 
 
 def local_server(handler: EchoHandler, limits: ServerLimits | None = None) -> MqttServer:
-    return MqttServer(handler, "127.0.0.1", 0, limits=limits or ServerLimits())
+    return MqttServer(handler, [TcpListener("127.0.0.1", 0)], limits=limits or ServerLimits())
 
 
 @asynccontextmanager
@@ -391,13 +393,13 @@ async def test_there_are_no_more_connections_than_allowed(caplog: pytest.LogCapt
         await until(lambda: bool(handler.ended))
         async with client_of(server) as (reader, _):
             assert await reader.readexactly(4) == ACCEPTED
-    assert [record.message for record in caplog.records] == ["turning clients away: 1 connections"]
+    assert [record.message for record in caplog.records] == ["turning clients away: there are 1 connections"]
 
 
-async def test_a_taken_port_is_an_os_error() -> None:
+async def test_a_taken_port_is_one_sentence() -> None:
     async with local_server(EchoHandler()) as server:
-        with pytest.raises(OSError, match="address already in use"):
-            await MqttServer(EchoHandler(), "127.0.0.1", server.port).__aenter__()
+        with pytest.raises(StartError, match="choose another port with KPC_MQTT_PORT"):
+            await MqttServer(EchoHandler(), [TcpListener("127.0.0.1", server.port)]).__aenter__()
 
 
 async def test_what_the_body_raises_comes_out_as_it_is() -> None:

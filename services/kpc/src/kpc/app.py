@@ -1,11 +1,9 @@
 """The communication service put together: devices over MQTT and HTTP on one side, extensions over NATS on the other."""
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from kaa_common.app_versions import AppVersions
-from kaa_common.errors import StartError
 from kaa_common.service import Platform, Service
 from kaa_common.settings import load
 from kpc.cut_off import CutOff
@@ -14,6 +12,7 @@ from kpc.device_http import DeviceHttp
 from kpc.device_mqtt import DeviceMqtt
 from kpc.edge import Edge, EdgeLimits
 from kpc.extensions import parse_extensions
+from kpc.mqtt_listeners import TcpListener
 from kpc.mqtt_server import MqttServer
 from kpc.settings import KpcSettings
 from kpc.tokens import Tokens
@@ -33,13 +32,8 @@ async def work(platform: Platform) -> AsyncIterator[None]:
     device_mqtt = DeviceMqtt(edge, rpc, names.kpc_instance)
     cut_off = CutOff(rpc, tokens, device_mqtt, names.kpc_instance, names.cm_instance)
     async with cut_off_working(cut_off), AsyncExitStack() as listening:
-        try:
-            await listening.enter_async_context(MqttServer(device_mqtt, settings.mqtt_host, settings.mqtt_port))
-        except OSError as exc:
-            where = f"{settings.mqtt_host}:{settings.mqtt_port}"
-            raise StartError(
-                f"cannot listen on {where}: {os.strerror(exc.errno or 0)}; choose another port with KPC_MQTT_PORT"
-            ) from exc
+        listeners = [TcpListener(settings.mqtt_host, settings.mqtt_port)]
+        await listening.enter_async_context(MqttServer(device_mqtt, listeners))
         # Kaa's cloud has devices behind its ingress use /kpc/kp1/..., Kaa's service itself /kp1/...
         platform.gateway.mount("kp1", DeviceHttp(edge, settings.max_payload))
         platform.gateway.mount("kpc", DeviceHttp(edge, settings.max_payload, "/kpc/"))

@@ -10,7 +10,7 @@ import logging
 import socket
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from kpc.mqtt.events import Disconnected, Event
 from kpc.mqtt.packets import Connect, Publish, Subscribe
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from kpc.mqtt_server import MqttServer
 
 logger = logging.getLogger(__name__)
+
+TransportName = Literal["tcp", "tls", "ws"]
 
 READ_SIZE = 16 * 1024
 """Bytes read at once, into one buffer for all connections. It bounds what a paused connection holds unread, and for how
@@ -34,6 +36,8 @@ class ServerLimits:
     session: SessionLimits = field(default_factory=SessionLimits)
     max_connections: int = 20_000
     """Each takes a file descriptor, of which a container commonly has 65,536 or fewer."""
+    max_connections_per_address: int = 15_000
+    """Whole sites come by one address, their router's or a proxy's; yet none takes the places of all others."""
     max_calls: int = 64
     """Calls of the handler at once per connection: fills a round trip of 5 ms at 12,000 messages a second, and one
     client never has more than this many messages in memory. At the limit its socket is not read."""
@@ -72,8 +76,10 @@ class ConnectionHandler(Protocol):
 class Connection(asyncio.BufferedProtocol):
     """One client: what the handler holds, and what the event loop calls."""
 
-    def __init__(self, server: "MqttServer", connection_id: int) -> None:
+    def __init__(self, server: "MqttServer", connection_id: int, transport_name: TransportName) -> None:
         self.id = connection_id
+        self.transport_name = transport_name
+        self.is_made = False
         self.client_id = ""
         self.peer = "unknown"
         self._server = server
@@ -93,6 +99,13 @@ class Connection(asyncio.BufferedProtocol):
         return f"connection {self.id} of {self.peer}"
 
     # For the handler
+
+    @property
+    def certificate(self) -> bytes | None:
+        """The client's (DER), verified by the TLS layer, if it has shown one."""
+        connection = self._transport.get_extra_info("ssl_object")
+        certificate: bytes | None = connection and connection.getpeercert(binary_form=True)
+        return certificate
 
     @property
     def is_open(self) -> bool:
@@ -119,15 +132,17 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast("asyncio.Transport", transport)  # uvloop's is none, but does as one
+        self.is_made = True
         peer = transport.get_extra_info("peername")
         if peer:
             self.peer = f"{peer[0]}:{peer[1]}"
-        self._admitted = self._server.admit(self)
+        self._admitted = self._server.admit(self, peer[0] if peer else "")
         if not self._admitted:
             transport.abort()
             return
         # A client that wants no keep alive and vanishes would hold its connection for ever; the kernel will notice.
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if (its_socket := transport.get_extra_info("socket")) is not None:
+            its_socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         transport.set_write_buffer_limits(high=self._server.limits.write_high_water)
         self._watch_deadline()
 
