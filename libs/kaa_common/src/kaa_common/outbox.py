@@ -1,9 +1,10 @@
 """Events that are never lost: they are part of the document whose change they report, until they are published.
 
 A change and its events are one atomic write (`append`, then insert or replace). After it `publish` hands the events to
-the bus; when the server has them they are taken out again, with the next change or, when none comes soon, in the
-background, by a compare-and-set that keeps the revision: whoever changed the document in between has kept them. What a
-crash or a lost connection left behind is found by a sweep, through the index on `pending`, the time of the change.
+the bus, or to a stream of it; when that has them they are taken out again, with the next change or, when none comes
+soon, in the background, by a compare-and-set that keeps the revision: whoever changed the document in between has kept
+them. What a crash or a lost connection left behind is found by a sweep, through the index on `pending`, the time of the
+change.
 
 So each event is published at least once, the first copies in the order of the document's revisions; a repeated one has
 the same `Nats-Msg-Id`. A document with `deleted` true is a tombstone: it goes when its events are published.
@@ -13,14 +14,13 @@ import asyncio
 import contextlib
 import logging
 from base64 import b64decode, b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from cachetools import LRUCache
 
 from kaa_common.avro import encode
-from kaa_common.bus import Bus
 from kaa_common.clock import now_ms
 from kaa_common.errors import PayloadTooLarge, Unavailable
 from kaa_common.store import Collection, Document, DocumentStore, Index
@@ -50,6 +50,22 @@ SWEEP_PAGE: Final = 100
 Entry = dict[str, Any]  # Any: part of a document
 
 
+class Publisher(Protocol):
+    """What events are handed to: a `bus.Bus`, or an `event_stream.EventStream`."""
+
+    async def publish(self, subject: str, data: bytes, *, headers: Mapping[str, str]) -> None:
+        """Raises Unavailable, PayloadTooLarge."""
+        ...
+
+    async def flush(self, timeout: float) -> None:
+        """Return when what was published before is safe. Raises Unavailable."""
+        ...
+
+    def on_connection_lost(self, callback: Callable[[], None]) -> None:
+        """Call back whenever what was published may be lost."""
+        ...
+
+
 def entry(subject: str, record: Any, message_id: str, **headers: str) -> Entry:
     """An event as it waits in a document; `record` is an Avro record, `message_id` becomes the `Nats-Msg-Id`."""
     return {
@@ -62,9 +78,9 @@ def entry(subject: str, record: Any, message_id: str, **headers: str) -> Entry:
 class Outbox:
     """The events in the documents of a collection. Made by `open_outbox`."""
 
-    def __init__(self, store: DocumentStore, bus: Bus, collection: Collection) -> None:
+    def __init__(self, store: DocumentStore, publisher: Publisher, collection: Collection) -> None:
         self._store = store
-        self._bus = bus
+        self._publisher = publisher
         self._collection = collection
         self._unsettled: dict[str, Document] = {}
         self._confirmed: dict[str, Document] = {}
@@ -147,9 +163,11 @@ class Outbox:
         self._unsettled_taken.set()
         losses = self._losses
         try:
-            await self._bus.flush(FLUSH_TIMEOUT)
-        except Unavailable:
-            self.messages_lost()
+            await self._publisher.flush(FLUSH_TIMEOUT)
+        except Unavailable as exc:
+            # Left to the next sweep in the row: one that came at once would hurry as long as the trouble lasts.
+            logger.debug("events of %s are not confirmed: %s", self._collection.name, exc)
+            self._distrust()
         if losses != self._losses:
             return
         if not self._confirmed:
@@ -197,7 +215,7 @@ class Outbox:
             return
         self._sent[key] = False
         try:
-            await self._bus.publish(waiting["subject"], b64decode(waiting["data"]), headers=waiting["headers"])
+            await self._publisher.publish(waiting["subject"], b64decode(waiting["data"]), headers=waiting["headers"])
         except PayloadTooLarge as exc:
             logger.error("gave up an event on %s, for the sake of those behind it: %s", waiting["subject"], exc)
         except BaseException:
@@ -222,10 +240,10 @@ def _key(waiting: Entry) -> int:
 
 
 @asynccontextmanager
-async def open_outbox(store: DocumentStore, bus: Bus, collection: Collection) -> AsyncIterator[Outbox]:
+async def open_outbox(store: DocumentStore, publisher: Publisher, collection: Collection) -> AsyncIterator[Outbox]:
     """The outbox of a collection (with the index PENDING), working until the context is left."""
-    outbox = Outbox(store, bus, collection)
-    bus.on_connection_lost(outbox.messages_lost)
+    outbox = Outbox(store, publisher, collection)
+    publisher.on_connection_lost(outbox.messages_lost)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(outbox.keep_settling(), name="outbox")
         sweeping = tasks.create_task(outbox.keep_sweeping(), name="outbox sweep")
