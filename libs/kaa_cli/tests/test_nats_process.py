@@ -1,8 +1,12 @@
+import asyncio
 import os
+import signal
 from pathlib import Path
 
 import nats
 import pytest
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
 
 from kaa_cli.nats_process import nats_server
 from kaa_common.errors import StartError
@@ -40,3 +44,28 @@ async def test_a_server_that_cannot_start_is_one_sentence(tmp_path: Path) -> Non
     (error,) = group.value.exceptions
     assert isinstance(error, StartError)
     assert "nats.log" in str(error)
+
+
+async def test_its_streams_outlive_that_it_is_killed_and_that_it_ends(tmp_path: Path) -> None:
+    port = free_port()
+    async with nats_server(tmp_path, port) as url:
+        client = await nats.connect(url, reconnect_time_wait=0.1)
+        await client.jetstream().add_stream(name="kept", subjects=["kept"])
+        await client.jetstream().publish("kept", b"1")
+        os.kill(int((tmp_path / "nats.pid").read_text()), signal.SIGKILL)
+        async with asyncio.timeout(10):
+            while not await _publishes(client, b"2"):
+                await asyncio.sleep(0.05)
+        await client.close()
+    async with nats_server(tmp_path, port) as url:
+        client = await nats.connect(url)
+        assert (await client.jetstream().stream_info("kept")).state.messages == 2
+        await client.close()
+
+
+async def _publishes(client: Client, data: bytes) -> bool:
+    try:
+        await client.jetstream().publish("kept", data, timeout=1, headers={"Nats-Msg-Id": data.decode()})
+    except (NatsError, OSError):
+        return False
+    return True

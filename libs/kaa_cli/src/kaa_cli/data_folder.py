@@ -4,7 +4,8 @@
     .kaa/admin.key   API key of the REST interfaces
     .kaa/token.keys  secret that the hashes of endpoint tokens are keyed with; without it no device gets in any more
     .kaa/data/       the documents, one SQLite file a service
-    .kaa/nats.*      process id and log of nats-server
+    .kaa/nats/       the streams of nats-server: events, for whoever asks later
+    .kaa/nats.*      process id, configuration and log of nats-server
 
 Secrets are written once, readable for their owner alone.
 """

@@ -1,10 +1,13 @@
 """The nats-server of a local stack: a child process, started again when it ends by itself.
 
+It has JetStream, which keeps its streams in the data folder: what a stream has acknowledged outlives that the server is
+killed, and a crash of the machine but for its last moment.
 It has a session of its own, so that the Ctrl-C of a terminal does not reach it before the services are done with it.
 A run that was killed leaves it behind; the next run knows it by the path of its pid file, and ends it.
 """
 
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -25,7 +28,10 @@ HOST = "127.0.0.1"
 START_TIMEOUT = 10.0
 """Seconds; it takes a tenth of one, more on a busy machine."""
 STOP_TIMEOUT = 5.0
-"""Seconds it gets to end before it is killed; it keeps nothing on disk."""
+"""Seconds it gets to end before it is killed, which its streams survive."""
+SYNC_INTERVAL = "1s"
+"""How old what is acknowledged may be before it is on the disk, where a power failure does not reach it. To
+wait for that with each event (`always`) costs most of what a stream can take in."""
 RESTART_PAUSE = 1.0
 """Seconds between its end and the next start: one that cannot start does not keep the processor busy."""
 LOG_SIZE_LIMIT = 10_000_000
@@ -38,6 +44,7 @@ async def nats_server(folder: Path, port: int) -> AsyncIterator[str]:
     _end_orphan(folder / "nats.pid")
     http_server.bind(HOST, port, "KAA_NATS_PORT").close()
     server = _NatsProcess(folder, port)
+    server.configure()
     server.launch()
     async with asyncio.TaskGroup() as tasks:
         try:
@@ -53,12 +60,19 @@ class _NatsProcess:
         self._port = port
         self._pid_file = folder / "nats.pid"
         self._log = folder / "nats.log"
+        self._config = folder / "nats.conf"
+        self._streams = folder / "nats"
         self._command = [
             *(str(_binary()), "--addr", HOST, "--port", str(port), "--pid", str(self._pid_file)),
-            *("--log", str(self._log), "--log_size_limit", str(LOG_SIZE_LIMIT)),
+            *("--log", str(self._log), "--log_size_limit", str(LOG_SIZE_LIMIT), "--config", str(self._config)),
         ]
         self._process: subprocess.Popen[bytes]
         self._stopping = asyncio.Event()
+
+    def configure(self) -> None:
+        """Write what has no option on the command line."""
+        jetstream = {"store_dir": str(self._streams), "sync_interval": SYNC_INTERVAL}
+        self._config.write_text(f"jetstream: {json.dumps(jetstream)}\n")
 
     def launch(self) -> None:
         try:

@@ -1,6 +1,7 @@
 """The register put together: endpoints in the store, REST and NATS in front of it, events behind it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,6 +12,7 @@ from epr.registration import Registrar
 from epr.settings import EprSettings
 from epr.tokens import Tokens
 from kaa_common.app_versions import AppVersions
+from kaa_common.event_stream import EventStream, StreamLimits
 from kaa_common.outbox import open_outbox
 from kaa_common.rest import rest_api
 from kaa_common.service import Platform, Service
@@ -25,9 +27,12 @@ async def work(platform: Platform) -> AsyncIterator[None]:
     settings = load(EprSettings, platform.environ, "EPR_")
     names = platform.settings
     rpc = platform.rpc
+    limits = StreamLimits(max_age=settings.events_max_age, max_bytes=settings.events_max_bytes)
+    stream = EventStream(rpc.bus, names.epr_instance, limits, time.monotonic)
+    await stream.start()
     async with (
         platform.store(ENDPOINTS) as store,
-        open_outbox(store, rpc.bus, ENDPOINTS) as outbox,
+        open_outbox(store, stream, ENDPOINTS) as outbox,
         asyncio.TaskGroup() as tasks,
     ):
         register = Register(
