@@ -1,5 +1,7 @@
 """The HTTP server of a process: one port, requests handed to whatever is mounted at the start of their path.
 
+WebSockets are handed to what is mounted for them; any other path refuses them.
+
 uvicorn is embedded: it neither handles signals nor ends the process, both are the life cycle's (`service`).
 """
 
@@ -7,6 +9,7 @@ import asyncio
 import contextlib
 import math
 import socket
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -21,6 +24,13 @@ from kaa_common.http_errors import answer_http_error
 
 BACKLOG = 2048
 """Connections the kernel keeps waiting to be accepted: a whole site's devices coming back at once."""
+UNSENT_FOR = 120
+"""Seconds that a client may leave what it is sent unacknowledged, or refuse to read it, before the kernel drops it: neither
+HTTP nor WebSocket ends by itself a connection on which something remains to be written."""
+MAX_WEBSOCKET_MESSAGE = 2 * 1024 * 1024
+"""Bytes: the largest MQTT packet, with all that a client may have put before it."""
+PING_INTERVAL = 60.0
+"""Seconds between two pings, which keep a WebSocket open in proxies and find out that its client vanished."""
 
 
 class Gateway:
@@ -29,6 +39,7 @@ class Gateway:
     def __init__(self, routes: list[Route]) -> None:
         self._own = Starlette(routes=routes, exception_handlers={HTTPException: answer_http_error})
         self._mounted: dict[str, ASGIApp] = {}
+        self._websockets: dict[str, ASGIApp] = {}
 
     def mount(self, prefix: str, app: ASGIApp) -> None:
         """Serve `/<prefix>` and all below. The application sees the whole path."""
@@ -37,7 +48,17 @@ class Gateway:
     def unmount(self, prefix: str) -> None:
         del self._mounted[prefix]
 
+    def mount_websocket(self, path: str, app: ASGIApp) -> None:
+        """Hand the WebSockets at exactly this path to the application."""
+        self._websockets[path] = app
+
+    def unmount_websocket(self, path: str) -> None:
+        del self._websockets[path]
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._websockets.get(scope["path"], self._own)(scope, receive, send)
+            return
         prefix = scope["path"].removeprefix("/").partition("/")[0]
         await self._mounted.get(prefix, self._own)(scope, receive, send)
 
@@ -53,6 +74,10 @@ def bind(host: str, port: int, setting: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Both are taken over by every connection.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNSENT_FOR * 1000)
     try:
         listener.bind((host, port))
         listener.listen(BACKLOG)
@@ -71,7 +96,11 @@ async def serve(app: ASGIApp, listener: socket.socket, grace: float) -> AsyncIte
             log_config=None,
             access_log=False,
             lifespan="off",
-            ws="none",
+            ws="websockets-sansio",
+            ws_max_size=MAX_WEBSOCKET_MESSAGE,
+            ws_ping_interval=PING_INTERVAL,
+            ws_ping_timeout=PING_INTERVAL,
+            ws_per_message_deflate=False,  # it takes more memory than a device's messages
             server_header=False,
             backlog=BACKLOG,
             timeout_graceful_shutdown=math.ceil(grace),

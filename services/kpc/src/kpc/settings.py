@@ -1,14 +1,37 @@
 """Settings of the communication service: variables with the prefix KPC_."""
 
-from pydantic import Field
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from kaa_common.settings import Settings
 from kpc.extensions import PATTERN
 
 
 class KpcSettings(Settings):
+    mqtt_enabled: bool = True
+    """Plain MQTT over TCP."""
     mqtt_host: str = "127.0.0.1"
     mqtt_port: int = Field(1883, ge=0, le=65535)
+    tls_enabled: bool = False
+    """MQTT over TLS."""
+    tls_host: str = "127.0.0.1"
+    tls_port: int = Field(8883, ge=0, le=65535)
+    tls_certificate_file: Path | None = None
+    """The server's certificate (PEM), with those of its authorities behind it."""
+    tls_key_file: Path | None = None
+    """Its private key (PEM, unencrypted)."""
+    tls_client_ca_file: Path | None = None
+    """Authorities (PEM) that may vouch for clients, besides those of the credentials service."""
+    ws_enabled: bool = False
+    """MQTT over WebSocket, at /ws of the HTTP port."""
+    http_enabled: bool = True
+    """1/KP over HTTP."""
+    max_connections: int = Field(20_000, gt=0)
+    """Of all MQTT transports. Each takes a file descriptor, of which a container commonly has 65,536 or fewer."""
+    max_connections_per_address: int = Field(15_000, gt=0)
+    """Whole sites come by one address, their router's or a proxy's; yet none takes the places of all others."""
     extensions: str = Field("epmx,tsx:unaware", pattern=PATTERN)
     """Extension instances that devices may address, comma-separated: `:unaware` where no endpoint is named."""
     max_payload: int = Field(256 * 1024, gt=0, le=512 * 1024)
@@ -25,3 +48,9 @@ class KpcSettings(Settings):
     """Whether a client id that connects again always ends the older connection [MQTT-3.1.4-2], whoever holds it."""
     traffic_period: float = Field(60.0, gt=0, le=86_400)
     """Seconds between two reports of the endpoints' traffic."""
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        if self.tls_enabled and (self.tls_certificate_file is None or self.tls_key_file is None):
+            raise ValueError("KPC_TLS_ENABLED: set KPC_TLS_CERTIFICATE_FILE and KPC_TLS_KEY_FILE too")
+        return self
