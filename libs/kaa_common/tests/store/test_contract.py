@@ -407,6 +407,45 @@ async def test_documents_are_counted_by_index_and_query(store: DocumentStore) ->
     assert await store.count(THINGS, index=BY_KIND, equals=("t", "k"), query=query) == 1
 
 
+async def test_a_count_ends_at_its_limit(store: DocumentStore) -> None:
+    await insert_all(store, *(thing(str(i), kind="k", tags=[{"name": "x"}, {"name": "y"}]) for i in range(5)))
+    query = compile_query({"kind": "k"})
+
+    for limit, counted in ((1, 1), (4, 4), (5, 5), (6, 5)):
+        assert await store.count(THINGS, limit=limit) == counted
+        assert await store.count(THINGS, index=BY_KIND, equals=("t",), limit=limit) == counted
+        assert await store.count(THINGS, index=BY_KIND, equals=("t", "k"), limit=limit) == counted
+        assert await store.count(THINGS, index=BY_TAG, limit=limit) == counted
+        assert await store.count(THINGS, query=query, limit=limit) == counted
+
+
+async def test_the_different_strings_at_a_path_are_told(store: DocumentStore) -> None:
+    await insert_all(
+        store,
+        thing("1", kind="k", tags=[{"name": "x"}, {"name": "y"}], title="first"),
+        thing("2", kind="k", tags=[{"name": "y"}, {"name": 7}, {"other": "z"}]),
+        thing("3", kind="k", tags=[]),
+        thing("4", kind="l", tags=[{"name": "z"}]),
+    )
+
+    assert await store.distinct(THINGS, "tags.name", index=BY_KIND, equals=("t", "k")) == {"x", "y"}
+    assert await store.distinct(THINGS, "tags.name", index=BY_KIND, equals=("t",)) == {"x", "y", "z"}
+    assert await store.distinct(THINGS, "title", index=BY_KIND, equals=("t",)) == {"first"}
+    assert await store.distinct(THINGS, "tags.name", index=BY_KIND, equals=("u",)) == frozenset()
+
+
+async def test_an_index_follows_every_kind_of_change(store: DocumentStore) -> None:
+    kinds: list[Any] = ["k", 1, True, 1.5, None, ["k"], ["k", "l"], [1], [True], [], {"a": 1}, {"a": True}]
+    await store.insert(THINGS, thing("a"))
+
+    for revision, kind in enumerate(kinds, 1):
+        assert await store.replace(THINGS, thing("a", kind=kind, revision=revision + 1), revision)
+        for scalar in ("k", "l", 1, True, 1.5, None):
+            expected = compile_query({"kind": scalar})
+            counted = await store.count(THINGS, index=BY_KIND, equals=("t", scalar))
+            assert counted == await store.count(THINGS, query=expected), (kind, scalar)
+
+
 async def test_a_query_reaches_keys_with_dollars(store: DocumentStore) -> None:
     await insert_all(store, thing("1", m={"$ref": 1, "~x": {"$y": "z"}}), thing("2", m={"ref": 1}))
 

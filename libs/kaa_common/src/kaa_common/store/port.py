@@ -200,6 +200,19 @@ class DocumentStore(Protocol):
         index: Index | None = None,
         equals: Sequence[Scalar] = (),
         query: Query | None = None,
+        limit: int | None = None,
     ) -> int:
-        """Return how many documents there are, under that equality and matching that query."""
+        """Return how many documents there are, under that equality and matching that query; count up to `limit` only.
+
+        With a limit the costs are bounded, too: those of a page that long.
+        """
+        ...
+
+    async def distinct(
+        self, collection: Collection, path: str, *, index: Index, equals: Sequence[Scalar]
+    ) -> frozenset[str]:
+        """Return the different strings at a dotted path in the documents under that equality.
+
+        An array the path begins with is taken element by element. All those documents are read, so ask rarely.
+        """
         ...

@@ -139,10 +139,20 @@ class SqliteStore:
         index: Index | None = None,
         equals: Sequence[Scalar] = (),
         query: Query | None = None,
+        limit: int | None = None,
     ) -> int:
         """See `DocumentStore.count`."""
         check_range(index, equals)
-        return await self._submit(self._scans, lambda reader: reader.count(collection.name, index, equals, query))
+        return await self._submit(
+            self._scans, lambda reader: reader.count(collection.name, index, equals, query, limit)
+        )
+
+    async def distinct(
+        self, collection: Collection, path: str, *, index: Index, equals: Sequence[Scalar]
+    ) -> frozenset[str]:
+        """See `DocumentStore.distinct`."""
+        check_range(index, equals)
+        return await self._submit(self._scans, lambda reader: reader.distinct(collection.name, path, index, equals))
 
     async def _submit(
         self, thread: GatheringThread[Subject], work: Callable[[Subject], Answer], deadline: float | None = None

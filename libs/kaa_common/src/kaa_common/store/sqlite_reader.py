@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import orjson
 
+from kaa_common.store.documents import values_at
 from kaa_common.store.gathering import Work
 from kaa_common.store.index_keys import END, Position, encode_values
 from kaa_common.store.port import Document, Index, Query, Scalar, StoreUnavailable
@@ -83,8 +84,10 @@ class Reader:
         keys, documents = table_of(collection, index.name), table_of(collection)
         direction = "DESC" if descending else "ASC"
         rows = self._connection.execute(
-            f"SELECT body FROM {keys} AS i CROSS JOIN {documents} AS d ON d.id = i.id "
-            f"WHERE {low} AND {high} ORDER BY key {direction}, i.id {direction} LIMIT :limit OFFSET :offset",
+            # What the offset skips is read from the index alone.
+            f"SELECT body FROM (SELECT key, id FROM {keys} AS i WHERE {low} AND {high} "
+            f"ORDER BY key {direction}, id {direction} LIMIT :limit OFFSET :offset) AS i "
+            f"CROSS JOIN {documents} AS d ON d.id = i.id ORDER BY key {direction}, i.id {direction}",
             parameters,
         )
         return [orjson.loads(body) for (body,) in rows]
@@ -103,17 +106,32 @@ class Reader:
             documents = (orjson.loads(body) for (body,) in bodies)
             return list(islice(filter(query.matches, documents), offset, offset + limit))
 
-    def count(self, collection: str, index: Index | None, equals: Sequence[Scalar], query: Query | None) -> int:
+    def count(
+        self, collection: str, index: Index | None, equals: Sequence[Scalar], query: Query | None, limit: int | None
+    ) -> int:
         if query is not None:
             with closing(self._scan(collection, index, equals, "")) as bodies:
-                return sum(query.matches(orjson.loads(body)) for (body,) in bodies)
+                matching = (body for (body,) in bodies if query.matches(orjson.loads(body)))
+                return sum(1 for _ in islice(matching, limit))
+        parameters: tuple[bytes, ...] = ()
         if index is None:
-            cursor = self._connection.execute(f"SELECT count(*) FROM {table_of(collection)}")
+            ids = f"SELECT id FROM {table_of(collection)}"
         else:
-            prefix, what = encode_values(equals), "*" if len(equals) == len(index.fields) else "DISTINCT id"
-            statement = f"SELECT count({what}) FROM {table_of(collection, index.name)} WHERE key >= ? AND key < ?"
-            cursor = self._connection.execute(statement, (prefix, prefix + END))
-        return int(cursor.fetchone()[0])
+            prefix, what = encode_values(equals), "id" if len(equals) == len(index.fields) else "DISTINCT id"
+            ids = f"SELECT {what} FROM {table_of(collection, index.name)} WHERE key >= ? AND key < ?"
+            parameters = (prefix, prefix + END)
+        bounded = ids if limit is None else f"{ids} LIMIT {limit:d}"
+        return int(self._connection.execute(f"SELECT count(*) FROM ({bounded})", parameters).fetchone()[0])
+
+    def distinct(self, collection: str, path: str, index: Index, equals: Sequence[Scalar]) -> frozenset[str]:
+        prefix, parts = encode_values(equals), path.split(".")
+        keys, documents = table_of(collection, index.name), table_of(collection)
+        bodies = self._connection.execute(
+            f"SELECT body FROM {keys} AS i CROSS JOIN {documents} AS d ON d.id = i.id WHERE key >= ? AND key < ?",
+            (prefix, prefix + END),
+        )
+        found = (value for (body,) in bodies for value in values_at(orjson.loads(body), parts, elements=True))
+        return frozenset(value for value in found if isinstance(value, str))
 
     def _scan(self, collection: str, index: Index | None, equals: Sequence[Scalar], after: str) -> sqlite3.Cursor:
         """Return the bodies in the order of their ids."""

@@ -15,7 +15,15 @@ import orjson
 
 from kaa_common.store.gathering import Work
 from kaa_common.store.index_keys import keys_of
-from kaa_common.store.port import PRIMARY_KEY, Collection, DuplicateKey, Index, StoreError, StoreUnavailable
+from kaa_common.store.port import (
+    PRIMARY_KEY,
+    Collection,
+    Document,
+    DuplicateKey,
+    Index,
+    StoreError,
+    StoreUnavailable,
+)
 from kaa_common.store.sqlite_file import StoredDocument, stored_document, table_of
 
 KeyChange = tuple[Index, set[bytes], set[bytes]]  # an index, the keys to remove, the keys to add
@@ -137,6 +145,8 @@ class Writer:
         new = None if after is None else orjson.loads(after.body)
         changes = []
         for index in indexes:
+            if old is not None and new is not None and all(_is_same(old, new, field) for field in index.fields):
+                continue  # most changes touch no index, and keys take longer to make than to compare
             old_keys = set() if old is None else keys_of(index.fields, old)
             new_keys = set() if new is None else keys_of(index.fields, new)
             for key in new_keys - old_keys:
@@ -156,3 +166,13 @@ class Writer:
                 self._connection.execute(f"DELETE FROM {table} WHERE key = ? AND id = ?", (key, document_id))
             for key in added:
                 self._connection.execute(f"INSERT INTO {table} VALUES (?, ?)", (key, document_id))
+
+
+def _is_same(before: Document, after: Document, field: str) -> bool:
+    """Tell whether what a dotted path leads to is surely the same; only strings and integers are looked at closely."""
+    root = field.partition(".")[0]
+    old, new = before.get(root), after.get(root)
+    if isinstance(old, list) and isinstance(new, list):
+        # To Python 1, 1.0 and True are the same.
+        return old == new and all(type(element) is str for element in new)
+    return type(old) is type(new) and type(new) in (str, int, type(None)) and old == new
