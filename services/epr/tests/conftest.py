@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from epr.bus_api import Extension, MetadataManagement
+from epr.filters.documents import FILTER_SETS, FILTERS
 from epr.http_api import EndpointApi
 from epr.model import Endpoint
 from epr.register import ENDPOINTS, Register
@@ -189,7 +190,7 @@ def app_version_named(name: str) -> AppVersion:
 @pytest.fixture
 async def store(store: DocumentStore) -> DocumentStore:
     """A store of each kind, with the service's collections."""
-    await store.ensure([ENDPOINTS])
+    await store.ensure([ENDPOINTS, FILTERS, FILTER_SETS])
     return store
 
 

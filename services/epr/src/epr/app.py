@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from epr.bus_api import Extension, MetadataManagement
+from epr.filters.documents import FILTER_SETS, FILTERS
 from epr.http_api import EndpointApi
 from epr.register import ENDPOINTS, Register
 from epr.registration import Registrar
@@ -31,7 +32,7 @@ async def work(platform: Platform) -> AsyncIterator[None]:
     stream = EventStream(rpc.bus, names.epr_instance, limits, time.monotonic)
     await stream.start()
     async with (
-        platform.store(ENDPOINTS) as store,
+        platform.store(ENDPOINTS, FILTERS, FILTER_SETS) as store,
         open_outbox(store, stream, ENDPOINTS) as outbox,
         asyncio.TaskGroup() as tasks,
     ):

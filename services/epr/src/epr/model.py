@@ -65,6 +65,12 @@ class Endpoint:
     """The token it was registered with: a registration that is repeated with it gets the same answer."""
     reserved_until: int | None = None
     """When a reservation may be rolled back by anyone."""
+    filters: tuple[str, ...] = ()
+    """Ids of the filters that it matches, as of its revision."""
+    filters_generation: int = 0
+    """The generation of the filters that it was matched against (epr.filters)."""
+    restamped: int = 0
+    """How often its document was written without a change that anybody sees, for the generation alone."""
     outbox: tuple[Mapping[str, Any], ...] = ()
     """Events that may not be published yet (kaa_common.outbox)."""
     pending: int | None = None
@@ -73,7 +79,7 @@ class Endpoint:
     def from_document(cls, document: Document) -> Self:
         return cls(
             id=document["_id"],
-            revision=document["revision"],
+            revision=document["revision"] - document.get("restamped", 0),
             state=State(document["state"]),
             tenant=document["tenant"],
             application=document["application"],
@@ -84,6 +90,9 @@ class Endpoint:
             metadata_updated_at=document["metadata_updated_at"],
             token_id=document["token_id"],
             reserved_until=document["reserved_until"],
+            filters=tuple(document.get("filters", ())),
+            filters_generation=document.get("filters_generation", 0),
+            restamped=document.get("restamped", 0),
             outbox=tuple(document.get("outbox", ())),
             pending=document.get("pending"),
         )
@@ -91,23 +100,41 @@ class Endpoint:
     def to_document(self) -> Document:
         document = {
             "_id": self.id,
-            "revision": self.revision,
+            "revision": self.document_revision,
             "state": self.state.value,
             "tenant": self.tenant,
             "application": self.application,
             "application_version": self.app_version,
             "application_version_at": self.app_version_at,
             "created_at": self.created_at,
-            "metadata": [{"key": key, "value": value} for key, value in self.metadata.items()],
+            "metadata": self._metadata_array(),
             "metadata_updated_at": self.metadata_updated_at,
             "token_id": self.token_id,
             "reserved_until": self.reserved_until,
         }
+        if self.filters:
+            document["filters"] = list(self.filters)
+        if self.filters_generation:
+            document["filters_generation"] = self.filters_generation
+        if self.restamped:
+            document["restamped"] = self.restamped
         if self.pending is not None:
             document |= {"outbox": list(self.outbox), "pending": self.pending}
         if self.state is State.UNREGISTERED:
             document["deleted"] = True  # for the outbox, which removes it
         return document
+
+    @property
+    def document_revision(self) -> int:
+        """What a compare-and-set expects. It grows with the revision and with nobody seeing it."""
+        return self.revision + self.restamped
+
+    def queried(self) -> Document:
+        """What filter queries see of it."""
+        return {"application_version": self.app_version, "metadata": self._metadata_array()}
+
+    def _metadata_array(self) -> list[Document]:
+        return [{"key": key, "value": value} for key, value in self.metadata.items()]
 
     def with_metadata(self, metadata: Metadata, now: int) -> Self:
         return replace(self, revision=self.revision + 1, metadata=metadata, metadata_updated_at=now)
@@ -158,7 +185,14 @@ class Endpoint:
 
     def unregistered(self) -> Self:
         return replace(
-            self, revision=self.revision + 1, state=State.UNREGISTERED, metadata={}, token_id=None, reserved_until=None
+            self,
+            revision=self.revision + 1,
+            state=State.UNREGISTERED,
+            metadata={},
+            token_id=None,
+            reserved_until=None,
+            filters=(),
+            filters_generation=0,
         )
 
 

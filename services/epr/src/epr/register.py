@@ -1,27 +1,32 @@
-"""The register: endpoints in the store, their changes and the events of these (9/ELCE, 15/EME).
+"""The register: endpoints in the store, their changes and the events of these (9/ELCE, 15/EME, 18/EFE).
 
 Every read is a read of the store, so it sees whatever any replica acknowledged. A change reads the endpoint, decides,
-and writes it with all its events (`events.py`) in one compare-and-set on the revision; when another replica was faster
-it starts over. There is no other way to change an endpoint.
+and writes it, with the filters that it matches now and all events (`events.py`), in one compare-and-set on the
+revision; when another replica was faster it starts over. There is no other way to change an endpoint.
 Whoever does something with an endpoint takes its `turn` first: what arrives at this replica for one endpoint is done in
 the order of arrival, and costs one read and one write.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 from epr.events import events_of
+from epr.filters.filter_set import FilterSet
+from epr.filters.filter_sets import FilterSets
 from epr.metadata import Metadata
 from epr.model import NO_CHANGES, Endpoint, MetadataChanges, State
 from kaa_common.clock import now_ms
 from kaa_common.errors import NotFound
-from kaa_common.outbox import PENDING, Outbox, entry
+from kaa_common.outbox import PENDING, Entry, Outbox, entry
 from kaa_common.serial import SerialByKey
 from kaa_common.store import Collection, DocumentStore, Index
 
 BY_APPLICATION = Index("by_application", ("state", "tenant", "application", "application_version", "created_at"))
 BY_APP_VERSION = Index("by_app_version", ("state", "tenant", "application_version", "created_at"))
-ENDPOINTS = Collection("endpoints", (BY_APPLICATION, BY_APP_VERSION, PENDING))
+BY_FILTER = Index("by_filter", ("filters", "application_version", "created_at"))
+BY_FILTERS_GENERATION = Index("by_filters_generation", ("state", "tenant", "application", "filters_generation"))
+ENDPOINTS = Collection("endpoints", (BY_APPLICATION, BY_APP_VERSION, BY_FILTER, BY_FILTERS_GENERATION, PENDING))
 
 REVISION_HEADER = "Kaa-Endpoint-Revision"
 
@@ -36,6 +41,7 @@ class Register:
         self._instance = instance
         self._replica_id = replica_id
         self._turns = SerialByKey()
+        self.filter_sets = FilterSets(store)
 
     def turn(self, endpoint_id: str) -> AbstractAsyncContextManager[None]:
         """Wait until what arrived before for this endpoint is done."""
@@ -75,7 +81,11 @@ class Register:
         while True:
             before = await self.get(endpoint_id)
             after, changes = before.changed_into(decide(before))
-            if after is before or await self._write(before, after, changes):
+            if after is before:
+                return before
+            filter_set = await self.filter_sets.for_change(before)
+            after = filter_set.applied(before, after, changes)
+            if await self._write(before, after, changes, filter_set):
                 return after
 
     async def change_metadata(self, endpoint_id: str, decide: Callable[[Endpoint], Metadata]) -> Endpoint:
@@ -84,31 +94,38 @@ class Register:
 
     async def complete_registration(self, reservation: Endpoint, token_id: str) -> Endpoint | None:
         """Register a reserved endpoint; None when the reservation is not ours any more."""
-        endpoint = reservation.registered(token_id, now_ms())
-        return endpoint if await self._write(reservation, endpoint) else None
+        # Read behind the reservation: a pass that does not see that waits for no endpoint of an older generation.
+        filter_set = await self.filter_sets.for_registration(reservation)
+        endpoint = filter_set.applied_to_new(reservation.registered(token_id, now_ms()))
+        return endpoint if await self._write(reservation, endpoint, NO_CHANGES, filter_set) else None
 
     async def unregister(self, endpoint_id: str, check: Callable[[Endpoint], None]) -> Endpoint:
         """Remove an endpoint unless `check` raises; what it was. Raises NotFound."""
         while True:
             endpoint = await self.get(endpoint_id)
             check(endpoint)
-            if await self._write(endpoint, endpoint.unregistered()):
+            filter_set = await self.filter_sets.for_unregistration(endpoint)
+            if await self._write(endpoint, endpoint.unregistered(), NO_CHANGES, filter_set):
                 return endpoint
 
-    async def _write(self, before: Endpoint, after: Endpoint, changes: MetadataChanges = NO_CHANGES) -> bool:
+    async def apply_filters(self, endpoint: Endpoint, filter_set: FilterSet) -> None:
+        """Bring an endpoint to the generation of its application's filters, unless it was changed meanwhile."""
+        async with self.turn(endpoint.id):
+            await self._write(endpoint, filter_set.reapplied(endpoint), NO_CHANGES, filter_set)
+
+    async def _write(self, before: Endpoint, after: Endpoint, changes: MetadataChanges, filter_set: FilterSet) -> bool:
         """Write an endpoint with the events of its change, if it still is what it was before, then publish."""
-        headers = {REVISION_HEADER: str(after.revision)}
         entries = [
-            entry(
-                event.subject(self._instance),
-                record,
-                f"{after.id}:{after.revision}:{'.'.join(event.path[1:])}",
-                **headers,
-            )
-            for event, record in events_of(before, after, changes, self._replica_id)
+            self._entry(event.subject(self._instance, *names), record, after)
+            for event, record, names in events_of(before, after, changes, filter_set, self._replica_id)
         ]
         document = self._outbox.append(after.to_document(), *entries)
-        if not await self._store.replace(ENDPOINTS, document, before.revision):
+        if not await self._store.replace(ENDPOINTS, document, before.document_revision):
             return False
         await self._outbox.publish(document)
         return True
+
+    def _entry(self, subject: str, record: Any, endpoint: Endpoint) -> Entry:  # Any: an Avro record
+        event = subject.split(".", 5)[5]  # kaa.v1.events.<instance>.endpoint.<event>, each in a change once
+        message_id = f"{endpoint.id}:{endpoint.revision}:{event}"
+        return entry(subject, record, message_id, **{REVISION_HEADER: str(endpoint.revision)})

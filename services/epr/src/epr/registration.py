@@ -128,11 +128,11 @@ class Registrar:
             if existing.state is State.UNREGISTERED:
                 successor = replace(
                     reservation,
-                    revision=max(reservation.revision, existing.revision + 1),
+                    revision=max(reservation.revision, existing.document_revision + 1),
                     outbox=existing.outbox,
                     pending=existing.pending,
                 )
-                if await self._store.replace(ENDPOINTS, successor.to_document(), existing.revision):
+                if await self._store.replace(ENDPOINTS, successor.to_document(), existing.document_revision):
                     return successor
             elif _is_over(existing):
                 await self._roll_back(existing)
