@@ -12,8 +12,9 @@ from kaa_common.outbox import open_outbox
 from kaa_common.rest import rest_api
 from kaa_common.store import DocumentStore
 from tekton.applications import Applications
-from tekton.documents import APPLICATIONS
+from tekton.documents import APPLICATIONS, TENANTS
 from tekton.rest_api import RestApi
+from tekton.tenants import Tenants
 
 API_KEY = "key"
 
@@ -21,7 +22,7 @@ API_KEY = "key"
 @pytest.fixture
 async def store(store: DocumentStore) -> DocumentStore:
     """A store of each kind, with the service's collections."""
-    await store.ensure([APPLICATIONS])
+    await store.ensure([APPLICATIONS, TENANTS])
     return store
 
 
@@ -38,8 +39,14 @@ async def applications(store: DocumentStore, bus: NatsBus, instance: str) -> Asy
 
 
 @pytest.fixture
-async def client(applications: Applications) -> AsyncIterator[httpx.AsyncClient]:
-    api = rest_api("Tekton", "", "/tekton", RestApi(applications).router(), Access(hash_api_key(API_KEY)))
+async def tenants(store: DocumentStore, bus: NatsBus) -> AsyncIterator[Tenants]:
+    async with open_outbox(store, bus, TENANTS) as outbox:
+        yield Tenants(store, outbox, "tenant")
+
+
+@pytest.fixture
+async def client(applications: Applications, tenants: Tenants) -> AsyncIterator[httpx.AsyncClient]:
+    api = rest_api("Tekton", "", "/tekton", RestApi(applications, tenants).router(), Access(hash_api_key(API_KEY)))
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(api),
         base_url="http://test/tekton/api/v1",

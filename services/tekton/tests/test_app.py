@@ -18,6 +18,7 @@ from tekton.app import SERVICE
 from tekton.applications import Applications
 from tekton.documents import APPLICATIONS
 from tekton.rest_api import RestApi
+from tekton.tenants import Tenants
 
 
 @asynccontextmanager
@@ -80,7 +81,8 @@ async def test_a_store_that_cannot_be_reached_is_503(bus: NatsBus, tmp_path: Pat
         await store.ensure([APPLICATIONS])
     outbox = Outbox(store, bus, APPLICATIONS)
     applications = Applications(store, outbox, instance=instance, replica_id="replica", tenant_id="tenant")
-    api = rest_api("Tekton", "", "/tekton", RestApi(applications).router(), Access(hash_api_key("key")))
+    router = RestApi(applications, Tenants(store, outbox, "tenant")).router()
+    api = rest_api("Tekton", "", "/tekton", router, Access(hash_api_key("key")))
     base_url = "http://test/tekton/api/v1"
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(api), base_url=base_url, headers={"X-API-Key": "key"}
@@ -90,6 +92,7 @@ async def test_a_store_that_cannot_be_reached_is_503(bus: NatsBus, tmp_path: Pat
             await client.get("/applications/meters"),
             await client.post("/applications", json={}),
             await client.patch("/applications/meters", json={}),
+            await client.get("/tenant-configs"),
         ):
             assert answer.status_code == 503
 

@@ -3,10 +3,16 @@ import pytest
 from kaa_common.app_versions import AppVersions
 from kaa_common.clock import Deadline
 from kaa_common.errors import NotFound
-from kaa_common.messages.acp import GET_APP_VERSION_CONFIG, AppVersionConfigRequest
+from kaa_common.messages.acp import (
+    GET_APP_VERSION_CONFIG,
+    GET_TENANT_CONFIG,
+    AppVersionConfigRequest,
+    TenantConfigRequest,
+)
 from kaa_common.rpc import Rpc, request_header
 from tekton import bus_api
 from tekton.applications import Applications
+from tekton.tenants import Tenants
 
 pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
@@ -16,9 +22,9 @@ def any_revision(_: int) -> None:
 
 
 async def test_an_application_version_is_told_with_the_configuration_for_who_asks(
-    applications: Applications, rpc: Rpc, instance: str
+    applications: Applications, tenants: Tenants, rpc: Rpc, instance: str
 ) -> None:
-    await bus_api.serve(rpc, instance, applications)
+    await bus_api.serve(rpc, instance, applications, tenants)
     await applications.create("meters", {})
     await applications.create_version("meters", "v1", {})
     await applications.configure("meters", "meters-v1", {"kpc": {"a": [1]}, "epmx": {}}, any_revision)
@@ -33,9 +39,9 @@ async def test_an_application_version_is_told_with_the_configuration_for_who_ask
 
 @pytest.mark.parametrize("name", ["meters-v2", "other-v1", "meters", ""])
 async def test_an_unknown_application_version_is_answered_404(
-    applications: Applications, rpc: Rpc, instance: str, name: str
+    applications: Applications, tenants: Tenants, rpc: Rpc, instance: str, name: str
 ) -> None:
-    await bus_api.serve(rpc, instance, applications)
+    await bus_api.serve(rpc, instance, applications, tenants)
     await applications.create("meters", {})
     request = AppVersionConfigRequest(
         **request_header(Deadline.after(5)), app_version_name=name, service_instance_name="kpc"
@@ -45,9 +51,9 @@ async def test_an_unknown_application_version_is_answered_404(
 
 
 async def test_what_other_services_keep_follows_every_change(
-    applications: Applications, rpc: Rpc, instance: str
+    applications: Applications, tenants: Tenants, rpc: Rpc, instance: str
 ) -> None:
-    await bus_api.serve(rpc, instance, applications)
+    await bus_api.serve(rpc, instance, applications, tenants)
     kept = AppVersions(rpc, instance, f"kpc-{instance}")
     await kept.start()
     with pytest.raises(NotFound):
@@ -59,3 +65,25 @@ async def test_what_other_services_keep_follows_every_change(
     await applications.configure("meters", "meters-v1", {f"kpc-{instance}": {"a": 1}}, any_revision)
     await rpc.bus.flush(5)
     assert (await kept.get("meters-v1", Deadline.after(5))).config == {"a": 1}
+
+
+async def test_a_tenant_is_told_with_the_configuration_for_who_asks(
+    applications: Applications, tenants: Tenants, rpc: Rpc, instance: str
+) -> None:
+    await bus_api.serve(rpc, instance, applications, tenants)
+    await tenants.configure("acme", {"kpc": {"a": [1]}}, any_revision)
+    for tenant_id, service, config in (("acme", "kpc", b'{"a":[1]}'), ("acme", "epmx", None), ("other", "kpc", None)):
+        request = TenantConfigRequest(
+            **request_header(Deadline.after(5)), tenant_id=tenant_id, service_instance_name=service
+        )
+        response = (await rpc.call(GET_TENANT_CONFIG, instance, request)).message
+        assert (response.status_code, response.tenant_id, response.config) == (200, tenant_id, config)
+
+
+async def test_what_cannot_be_a_tenant_is_answered_400(
+    applications: Applications, tenants: Tenants, rpc: Rpc, instance: str
+) -> None:
+    await bus_api.serve(rpc, instance, applications, tenants)
+    request = TenantConfigRequest(**request_header(Deadline.after(5)), tenant_id="a b", service_instance_name="kpc")
+    response = (await rpc.call(GET_TENANT_CONFIG, instance, request)).message
+    assert (response.status_code, response.config) == (400, None)

@@ -8,8 +8,9 @@ from kaa_common.rest import rest_api
 from kaa_common.service import Platform, Service
 from tekton import bus_api
 from tekton.applications import Applications
-from tekton.documents import APPLICATIONS
+from tekton.documents import APPLICATIONS, TENANTS
 from tekton.rest_api import RestApi
+from tekton.tenants import Tenants
 
 PREFIX = "tekton"
 
@@ -17,7 +18,11 @@ PREFIX = "tekton"
 @asynccontextmanager
 async def work(platform: Platform) -> AsyncIterator[None]:
     rpc, settings = platform.rpc, platform.settings
-    async with platform.store(APPLICATIONS) as store, open_outbox(store, rpc.bus, APPLICATIONS) as outbox:
+    async with (
+        platform.store(APPLICATIONS, TENANTS) as store,
+        open_outbox(store, rpc.bus, APPLICATIONS) as outbox,
+        open_outbox(store, rpc.bus, TENANTS) as tenants_outbox,
+    ):
         applications = Applications(
             store,
             outbox,
@@ -25,9 +30,12 @@ async def work(platform: Platform) -> AsyncIterator[None]:
             replica_id=rpc.replica_id,
             tenant_id=settings.tenant_id,
         )
-        await bus_api.serve(rpc, settings.tekton_instance, applications)
-        router = RestApi(applications).router()
-        api = rest_api("Tekton", "Applications and their versions.", f"/{PREFIX}", router, platform.access)
+        tenants = Tenants(store, tenants_outbox, settings.tenant_id)
+        await bus_api.serve(rpc, settings.tekton_instance, applications, tenants)
+        router = RestApi(applications, tenants).router()
+        api = rest_api(
+            "Tekton", "Applications, their versions, and configurations.", f"/{PREFIX}", router, platform.access
+        )
         platform.gateway.mount(PREFIX, api)
         try:
             yield

@@ -1,12 +1,20 @@
-"""The bus interface: what other services ask about application versions."""
+"""The bus interface: what other services ask about application versions and tenants."""
 
 from kaa_common import jsontext
-from kaa_common.messages.acp import GET_APP_VERSION_CONFIG, AppVersionConfigRequest, AppVersionConfigResponse
+from kaa_common.messages.acp import (
+    GET_APP_VERSION_CONFIG,
+    GET_TENANT_CONFIG,
+    AppVersionConfigRequest,
+    AppVersionConfigResponse,
+    TenantConfigRequest,
+    TenantConfigResponse,
+)
 from kaa_common.rpc import Reply, Rpc, answer_header
 from tekton.applications import Applications
+from tekton.tenants import Tenants
 
 
-async def serve(rpc: Rpc, instance: str, applications: Applications) -> None:
+async def serve(rpc: Rpc, instance: str, applications: Applications, tenants: Tenants) -> None:
     """Answer requests to the service instance."""
 
     async def get_app_version_config(request: AppVersionConfigRequest) -> Reply[AppVersionConfigResponse]:
@@ -23,4 +31,17 @@ async def serve(rpc: Rpc, instance: str, applications: Applications) -> None:
             )
         )
 
+    async def get_tenant_config(request: TenantConfigRequest) -> Reply[TenantConfigResponse]:
+        tenant = await tenants.get(request.tenant_id)
+        configuration = tenant.configurations.get(request.service_instance_name)
+        return Reply(
+            TenantConfigResponse(
+                **answer_header(request),
+                tenant_id=tenant.tenant_id,
+                config=None if configuration is None else jsontext.dump(configuration),
+                status_code=200,
+            )
+        )
+
     await rpc.serve(GET_APP_VERSION_CONFIG, instance, get_app_version_config)
+    await rpc.serve(GET_TENANT_CONFIG, instance, get_tenant_config)

@@ -1,6 +1,7 @@
-"""The REST form of an application version's configuration, and the merging of a partial one (RFC 7396) [pure].
+"""The REST form of configurations, and the merging of a partial one (RFC 7396) [pure].
 
     {"<service instance>": {"kaa": {"applications": {"<application>": {"versions": {"<version>": {...}}}}}}}
+    {"<service instance>": {"kaa": {"tenants": {"<tenant id>": {"config": {...}}}}}}
 
 The same nesting as in the configuration file of Kaa's services; null stands for no configuration.
 """
@@ -10,25 +11,42 @@ from typing import Any
 
 from kaa_common.errors import BadRequest
 from kaa_common.subjects import checked_name
-from tekton.model import Configuration
+from tekton.model import Configuration, checked_tenant_id
 
 Json = Any  # whatever JSON a client sends
+Path = tuple[str, ...]
+"""Where a configuration is in that of its service instance."""
 
 
-def nested(configurations: Mapping[str, Configuration | None], app_name: str, app_version_name: str) -> dict[str, Json]:
+def version_path(app_name: str, app_version_name: str) -> Path:
+    return ("kaa", "applications", app_name, "versions", app_version_name)
+
+
+def tenant_path(tenant_id: str) -> Path:
+    return ("kaa", "tenants", tenant_id, "config")
+
+
+def nested(configurations: Mapping[str, Configuration | None], path: Path) -> dict[str, Json]:
     """Configurations by service instance, in the REST form."""
-    return {
-        instance: {"kaa": {"applications": {app_name: {"versions": {app_version_name: configuration}}}}}
-        for instance, configuration in configurations.items()
-    }
+    return {instance: _at(path, configuration) for instance, configuration in configurations.items()}
 
 
-def unnested(body: Json, app_name: str, app_version_name: str) -> dict[str, Json]:
-    """The values by service instance. Raises BadRequest when the body has another form, or is about another version."""
+def unnested(body: Json, path: Path) -> dict[str, Json]:
+    """The values by service instance. Raises BadRequest when the body has another form, or is about something else."""
     if not isinstance(body, dict) or not body:
         raise BadRequest("the body is a JSON object with a member for each service instance")
-    path = ("kaa", "applications", app_name, "versions", app_version_name)
     return {checked_name(instance): _value_at(value, path, instance) for instance, value in body.items()}
+
+
+def tenant_in(body: Json) -> str:
+    """The tenant that a body is about. Raises BadRequest when there is none, or more than one."""
+    try:
+        tenant_ids = {tenant_id for value in body.values() for tenant_id in value["kaa"]["tenants"]}
+    except (AttributeError, KeyError, TypeError):
+        tenant_ids = set()
+    if len(tenant_ids) != 1:
+        raise BadRequest("for each service instance the path kaa / tenants / <tenant id> / config, for one tenant")
+    return checked_tenant_id(tenant_ids.pop())
 
 
 def checked(configurations: Mapping[str, Json]) -> dict[str, Configuration | None]:
@@ -52,7 +70,13 @@ def merged(target: Json, patch: Json) -> Json:
     return result
 
 
-def _value_at(value: Json, path: tuple[str, ...], instance: str) -> Json:
+def _at(path: Path, value: Json) -> Json:
+    for name in reversed(path):
+        value = {name: value}
+    return value
+
+
+def _value_at(value: Json, path: Path, instance: str) -> Json:
     for name in path:
         if not isinstance(value, dict) or set(value) != {name}:
             raise BadRequest(f"{instance}: expected nothing but the path {' / '.join(path)}")

@@ -1,13 +1,17 @@
-"""Applications as documents: one for each, its versions and their configurations inside, `_id` its name."""
+"""Applications as documents: one for each, its versions and their configurations inside, `_id` its name.
+
+The configurations of a tenant are a document of their own, `_id` its id.
+"""
 
 from typing import Any
 
 from kaa_common.outbox import PENDING
 from kaa_common.store import Collection, Document, Index
-from tekton.model import Application, ApplicationVersion
+from tekton.model import Application, ApplicationVersion, TenantConfiguration
 
 BY_CREATION = Index("by_creation", ("tenantId", "createdDate"))
 APPLICATIONS = Collection("applications", (BY_CREATION, PENDING))
+TENANTS = Collection("tenants", (PENDING,))
 
 _FIELDS = ("displayName", "description", "createdDate", "updatedDate")
 
@@ -41,6 +45,16 @@ def from_document(document: Document) -> Application:
             for name, version in document["versions"].items()
         },
         **_description(document),
+    )
+
+
+def tenant_to_document(tenant: TenantConfiguration) -> Document:
+    return {"_id": tenant.tenant_id, "revision": tenant.revision, "configurations": dict(tenant.configurations)}
+
+
+def tenant_from_document(document: Document) -> TenantConfiguration:
+    return TenantConfiguration(
+        tenant_id=document["_id"], revision=document["revision"], configurations=document["configurations"]
     )
 
 

@@ -20,9 +20,10 @@ MAX_DESCRIPTION = 4096
 _APPLICATION_NAME = re.compile(r"[a-z0-9_-]{1,64}")
 # Together with the longest application name just what still fits into a subject.
 _SUFFIX = re.compile(r"[a-z0-9]{1,63}")
+_TENANT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 Configuration = Mapping[str, Any]
-"""Of one application version for one service instance: a JSON object that only that service understands."""
+"""Of one application version, or tenant, for one service instance: a JSON object that only that service understands."""
 
 
 class Texts(TypedDict, total=False):
@@ -47,9 +48,21 @@ class ApplicationVersion:
 
     def configured(self, configurations: Mapping[str, Configuration | None], now_ms: int) -> "ApplicationVersion":
         """With these in place of the former ones of the same service instances; None removes one."""
-        merged = {**self.configurations, **configurations}
-        kept = {instance: value for instance, value in merged.items() if value is not None}
-        return replace(self, configurations=kept, updated_ms=now_ms)
+        return replace(self, configurations=_with(self.configurations, configurations), updated_ms=now_ms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantConfiguration:
+    tenant_id: str
+    revision: int
+    """0 when the tenant was never configured."""
+    configurations: Mapping[str, Configuration] = field(default_factory=dict)
+    """By service instance name."""
+
+    def configured(self, configurations: Mapping[str, Configuration | None]) -> "TenantConfiguration":
+        """With these in place of the former ones of the same service instances; None removes one."""
+        kept = _with(self.configurations, configurations)
+        return replace(self, configurations=kept, revision=self.revision + 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +107,13 @@ class Application:
         return replace(self, versions=versions, updated_ms=now_ms, revision=self.revision + 1)
 
 
+def checked_tenant_id(tenant_id: str) -> str:
+    """Raises BadRequest when it cannot be one."""
+    if _TENANT_ID.fullmatch(tenant_id) is None:
+        raise BadRequest("a tenant id is 1 to 64 letters, digits, _ and -")
+    return tenant_id
+
+
 def new_application(name: str, tenant_id: str, texts: Texts, now_ms: int) -> Application:
     """Raises BadRequest when the name cannot be one."""
     if _APPLICATION_NAME.fullmatch(name) is None:
@@ -111,6 +131,12 @@ def version_name(app_name: str, suffix: str) -> str:
 def application_of(app_version_name: str) -> str:
     """The name of the application that a version with this name belongs to; empty when it is no version's name."""
     return app_version_name.rpartition("-")[0]
+
+
+def _with(
+    former: Mapping[str, Configuration], changed: Mapping[str, Configuration | None]
+) -> Mapping[str, Configuration]:
+    return {instance: value for instance, value in {**former, **changed}.items() if value is not None}
 
 
 def _checked(texts: Texts) -> Texts:

@@ -13,8 +13,8 @@ from kaa_common import rest
 from kaa_common.errors import BadRequest
 from kaa_common.rest import StrictRoute, check_if_match, errors, etag_of, is_unchanged, requires
 from tekton.applications import Applications
-from tekton.configuration import checked, nested, unnested
-from tekton.model import Application
+from tekton.configuration import checked, nested, tenant_in, tenant_path, unnested, version_path
+from tekton.model import Application, TenantConfiguration
 from tekton.rest_bodies import (
     ApplicationBody,
     ApplicationVersionBody,
@@ -22,6 +22,7 @@ from tekton.rest_bodies import (
     NewApplicationVersionBody,
     TextsBody,
 )
+from tekton.tenants import Tenants
 
 IfMatch = Annotated[str | None, Header(description="Change nothing unless this is the current ETag.")]
 IfNoneMatch = Annotated[str | None, Header(description="Answer 304 if this is the current ETag.")]
@@ -33,8 +34,28 @@ ConfigurationBody = Annotated[
     ),
 ]
 
+TenantConfigurationBody = Annotated[
+    Any,  # Any: as above
+    Body(
+        description="By service instance; null instead of a configuration removes it.",
+        examples=[
+            {
+                "kpc": {
+                    "kaa": {
+                        "tenants": {
+                            "default": {"config": {"transports": {"mqtt": {"tcp": {"basic-auth": {"required": True}}}}}}
+                        }
+                    }
+                }
+            }
+        ],
+    ),
+]
+ServiceInstanceNames = Annotated[list[str] | None, Query(alias="serviceInstanceName")]
+
 READ, UPDATE, DELETE = "application:read", "application:update", "application:delete"
 CREATE = "kaa:application:create"
+READ_TENANT, UPDATE_TENANT = "kaa:tenant:configuration:read", "kaa:tenant:configuration:update"
 Route = tuple[str, str, str, Callable[..., Any], int, Any, dict[int | str, dict[str, Any]]]
 """Method, path, scope, handler, status code and body of its success, error answers. Any: what FastAPI takes it for."""
 
@@ -42,8 +63,9 @@ Route = tuple[str, str, str, Callable[..., Any], int, Any, dict[int | str, dict[
 class RestApi:
     """The handlers of the routes, bound to the use cases."""
 
-    def __init__(self, applications: Applications) -> None:
+    def __init__(self, applications: Applications, tenants: Tenants) -> None:
         self._applications = applications
+        self._tenants = tenants
 
     def router(self) -> APIRouter:
         router = APIRouter(route_class=StrictRoute)
@@ -52,6 +74,7 @@ class RestApi:
         versions = f"{application}/app-versions"
         version = f"{versions}/{{app_version_name}}"
         configuration = f"/app-configs{version}"
+        tenant_configs = "/tenant-configs"
         routes: tuple[Route, ...] = (
             ("POST", applications, CREATE, self.create_application, 201, ApplicationBody, errors(409)),
             ("GET", applications, READ, self.list_applications, 200, list[ApplicationBody], {}),
@@ -66,6 +89,8 @@ class RestApi:
             ("PUT", configuration, UPDATE, self.put_configuration, 200, dict[str, Any], errors(404, 412, 413)),
             ("GET", configuration, READ, self.get_configuration, 200, dict[str, Any], errors(404)),
             ("PATCH", configuration, UPDATE, self.merge_configuration, 200, dict[str, Any], errors(404, 412, 413)),
+            ("PUT", tenant_configs, UPDATE_TENANT, self.put_tenant_configs, 200, dict[str, Any], errors(412, 413)),
+            ("GET", tenant_configs, READ_TENANT, self.get_tenant_configs, 200, dict[str, Any], {}),
         )
         for method, path, scope, handler, status_code, answer, failures in routes:
             router.add_api_route(
@@ -96,14 +121,14 @@ class RestApi:
         application = await self._applications.get(app_name)
         if is_unchanged(if_none_match, application.revision):
             return _unchanged(application)
-        response.headers.update(_tagged(application))
+        response.headers.update(_tagged(application.revision))
         return ApplicationBody.of_application(application)
 
     async def update_application(
         self, app_name: str, body: TextsBody, response: Response, if_match: IfMatch = None
     ) -> ApplicationBody:
         application = await self._applications.describe(app_name, body.texts(), partial(check_if_match, if_match))
-        response.headers.update(_tagged(application))
+        response.headers.update(_tagged(application.revision))
         return ApplicationBody.of_application(application)
 
     async def delete_application(self, app_name: str, if_match: IfMatch = None) -> None:
@@ -130,7 +155,7 @@ class RestApi:
         version = application.version(app_version_name)
         if is_unchanged(if_none_match, application.revision):
             return _unchanged(application)
-        response.headers.update(_tagged(application))
+        response.headers.update(_tagged(application.revision))
         return ApplicationVersionBody.of(version)
 
     async def update_version(
@@ -139,13 +164,13 @@ class RestApi:
         application = await self._applications.describe_version(
             app_name, app_version_name, body.texts(), partial(check_if_match, if_match)
         )
-        response.headers.update(_tagged(application))
+        response.headers.update(_tagged(application.revision))
         return ApplicationVersionBody.of(application.version(app_version_name))
 
     async def put_configuration(
         self, app_name: str, app_version_name: str, body: ConfigurationBody, if_match: IfMatch = None
     ) -> Response:
-        configurations = checked(unnested(body, app_name, app_version_name))
+        configurations = checked(unnested(body, version_path(app_name, app_version_name)))
         application = await self._applications.configure(
             app_name, app_version_name, configurations, partial(check_if_match, if_match)
         )
@@ -155,7 +180,7 @@ class RestApi:
         self,
         app_name: str,
         app_version_name: str,
-        service_instance_name: Annotated[list[str] | None, Query(alias="serviceInstanceName")] = None,
+        service_instance_name: ServiceInstanceNames = None,
         if_none_match: IfNoneMatch = None,
     ) -> Response:
         application = await self._applications.get(app_name)
@@ -173,7 +198,7 @@ class RestApi:
         if_match: IfMatch = None,
     ) -> Response:
         """Apply a JSON merge patch (RFC 7396) to the configuration for one service instance."""
-        patches = unnested(body, app_name, app_version_name)
+        patches = unnested(body, version_path(app_name, app_version_name))
         if list(patches) != [service_instance_name]:
             raise BadRequest("the body has the configuration for serviceInstanceName, and no other")
         application = await self._applications.merge_configuration(
@@ -185,21 +210,49 @@ class RestApi:
         )
         return _configuration(application, app_version_name, [service_instance_name])
 
+    async def put_tenant_configs(self, body: TenantConfigurationBody, if_match: IfMatch = None) -> Response:
+        """Put these configurations of a tenant in the place of the former ones of the same service instances."""
+        tenant_id = tenant_in(body)
+        configurations = checked(unnested(body, tenant_path(tenant_id)))
+        tenant = await self._tenants.configure(tenant_id, configurations, partial(check_if_match, if_match))
+        return _tenant_configuration(tenant, list(configurations))
+
+    async def get_tenant_configs(
+        self,
+        service_instance_name: ServiceInstanceNames = None,
+        tenant_id: Annotated[
+            str | None, Query(alias="tenantId", description="The tenant of the installation when it is missing.")
+        ] = None,
+        if_none_match: IfNoneMatch = None,
+    ) -> Response:
+        """The configurations of a tenant."""
+        tenant = await self._tenants.get(tenant_id)
+        if is_unchanged(if_none_match, tenant.revision):
+            return Response(status_code=304, headers=_tagged(tenant.revision))
+        return _tenant_configuration(tenant, service_instance_name)
+
+
+def _tenant_configuration(tenant: TenantConfiguration, instances: list[str] | None) -> Response:
+    """The configurations for these service instances, null where there is none; for all that have one when None."""
+    shown = {instance: tenant.configurations.get(instance) for instance in instances or tenant.configurations}
+    return rest.json_response(nested(shown, tenant_path(tenant.tenant_id)), headers=_tagged(tenant.revision))
+
 
 def _configuration(application: Application, app_version_name: str, instances: list[str] | None) -> Response:
     """The configurations for these service instances, null where there is none; for all that have one when None."""
     configurations = application.version(app_version_name).configurations
     shown = {instance: configurations.get(instance) for instance in instances or configurations}
-    return rest.json_response(nested(shown, application.name, app_version_name), headers=_tagged(application))
+    path = version_path(application.name, app_version_name)
+    return rest.json_response(nested(shown, path), headers=_tagged(application.revision))
 
 
-def _tagged(application: Application) -> dict[str, str]:
-    return {"ETag": etag_of(application.revision)}
+def _tagged(revision: int) -> dict[str, str]:
+    return {"ETag": etag_of(revision)}
 
 
 def _created(request: Request, name: str, application: Application) -> dict[str, str]:
-    return {"Location": f"{request.url.replace(query='')}/{name}", **_tagged(application)}
+    return {"Location": f"{request.url.replace(query='')}/{name}", **_tagged(application.revision)}
 
 
 def _unchanged(application: Application) -> Response:
-    return Response(status_code=304, headers=_tagged(application))
+    return Response(status_code=304, headers=_tagged(application.revision))

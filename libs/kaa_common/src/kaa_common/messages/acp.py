@@ -1,6 +1,6 @@
-"""Application Configuration Protocol, a protocol of our own: services look up an application version.
+"""Application Configuration Protocol, a protocol of our own: services look up an application version, or a tenant.
 
-No RFC has this message (Kaa's services read tekton's REST interface). 17/SCMP says when to look again.
+No RFC has these messages (Kaa's services read tekton's REST interface). 17/SCMP says when to look again.
 """
 
 from kaa_common.avro import Int, record
@@ -44,4 +44,37 @@ GET_APP_VERSION_CONFIG = Endpoint(
     owner="tekton",
 )
 
-ENDPOINTS = (GET_APP_VERSION_CONFIG,)
+@record(_NAMESPACE)
+class TenantConfigRequest:
+    correlation_id: str
+    timestamp: int
+    timeout: int = 0
+    tenant_id: str
+    service_instance_name: str
+    """Whose configuration is asked for."""
+
+
+@record(_NAMESPACE)
+class TenantConfigResponse:
+    """Status codes: 200, also for a tenant that was never configured; 400 no tenant can have this id."""
+
+    correlation_id: str
+    timestamp: int
+    timeout: int = 0
+    tenant_id: str
+    config: None | bytes = None
+    """JSON object: the service instance's configuration for the tenant; None when there is none."""
+    status_code: Int
+    reason_phrase: None | str = None
+
+
+GET_TENANT_CONFIG = Endpoint(
+    protocol="acp",
+    request_type="tenant-config-request",
+    response_type="tenant-config-response",
+    request=TenantConfigRequest,
+    response=TenantConfigResponse,
+    owner="tekton",
+)
+
+ENDPOINTS = (GET_APP_VERSION_CONFIG, GET_TENANT_CONFIG)
