@@ -36,6 +36,7 @@ def test_a_document_keeps_metadata_as_the_array_that_filters_query() -> None:
         "application_version_at": 100,
         "created_at": 100,
         "metadata": [{"key": "a", "value": 1}, {"key": "b", "value": {"x.y": [None, {"$ref": ""}]}}],
+        "terms": [],
         "metadata_updated_at": 200,
         "token_id": "token",
         "reserved_until": None,
