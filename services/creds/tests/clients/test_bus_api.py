@@ -1,10 +1,13 @@
 import logging
+from typing import Any
 
+import httpx
 import pytest
 
 from creds.clients import basic
 from creds.clients.app import Clients
 from creds.clients.bus_api import ATTEMPTS
+from creds.clients.lifecycle import Lifecycle
 from creds.clients.model import State
 from kaa_common.clock import Deadline
 from kaa_common.messages.cap import (
@@ -15,6 +18,7 @@ from kaa_common.messages.cap import (
     ClientCertificateAuthenticationRequest,
     ClientCertificateAuthenticationResponse,
 )
+from kaa_common.messages.cop import ASK_USABLE_CREDENTIALS, UsableCredentialsRequest
 from kaa_common.messages.ecap import (
     VALIDATE_CERTIFICATE,
     VALIDATE_USERNAME_PASSWORD,
@@ -23,6 +27,7 @@ from kaa_common.messages.ecap import (
     ClientUsernamePasswordValidationRequest,
     ClientUsernamePasswordValidationResponse,
 )
+from kaa_common.messages.tap import GET_CERTIFICATE_AUTHORITIES, CertificateAuthoritiesRequest
 from kaa_common.rpc import Rpc, request_header
 
 pytestmark = [
@@ -168,3 +173,28 @@ async def test_no_password_is_logged(asking: Asking, clients: Clients, caplog: p
         await asking.cap_basic("tenant", "user", password)
         await asking.ecap_basic("user", password)
     assert "s3cr3t" not in caplog.text
+
+
+async def test_the_credentials_that_may_be_used_are_told_from_the_others(
+    clients: Clients, ccm: httpx.AsyncClient, rpc: Rpc, suffix: str
+) -> None:
+    ids = [(await ccm.post("/basic-credentials", json={})).json()["id"] for _ in range(3)]
+    ids += [(await ccm.post("/x509-credentials", json={})).json()["id"] for _ in range(3)]
+    for kind, suspended, deleted in (("basic", ids[0], ids[1]), ("x509", ids[3], ids[4])):
+        await clients_of(clients, kind).move("tenant", suspended, State.SUSPENDED, lambda _: None)
+        await clients_of(clients, kind).delete("tenant", deleted, lambda _: None)
+    request = UsableCredentialsRequest(**request_header(Deadline.after(5)), credentials_ids=(*ids, "unknown"))
+    response = (await rpc.call(ASK_USABLE_CREDENTIALS, f"ccm-{suffix}", request)).message
+    assert (response.status_code, set(response.credentials_ids)) == (200, {ids[2], ids[5]})
+
+
+def clients_of(clients: Clients, kind: str) -> Lifecycle[Any]:
+    return clients.basic.lifecycle if kind == "basic" else clients.certificates.lifecycle
+
+
+async def test_the_authorities_of_a_tenant_are_told_on_the_bus(ccm: httpx.AsyncClient, rpc: Rpc, suffix: str) -> None:
+    for tenant_id, status_code in (("tenant", 200), ("no tenant", 400)):
+        request = CertificateAuthoritiesRequest(**request_header(Deadline.after(5)), tenant_id=tenant_id)
+        response = (await rpc.call(GET_CERTIFICATE_AUTHORITIES, f"ccm-{suffix}", request)).message
+        expected = (await ccm.get("/ca-certificates")).text if status_code == 200 else None
+        assert (response.status_code, response.certificates) == (status_code, expected)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from kaa_common.messages import acp, cap, cop, ecap, efe, efmp, elce, eme, epmmp, eprmp, esp, etp, scmp
+from kaa_common.messages import acp, cap, cop, ecap, efe, efmp, elce, eme, epmmp, eprmp, esp, etp, scmp, tap
 from kaa_common.messages.declared import Endpoint, Event
 
 
@@ -34,6 +34,7 @@ PROTOCOLS = (
     Protocol("ETP (our own)", etp.ENDPOINTS),
     Protocol("ACP (our own)", acp.ENDPOINTS),
     Protocol("COP (our own)", cop.ENDPOINTS, cop.EVENTS),
+    Protocol("TAP (our own)", tap.ENDPOINTS),
 )
 
 

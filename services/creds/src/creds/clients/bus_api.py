@@ -1,4 +1,7 @@
-"""The bus interface: 22/CAP, and the part of 16/ECAP that asks the same in the words of Kaa 1.1."""
+"""The bus interface: 22/CAP, and the part of 16/ECAP that asks the same in the words of Kaa 1.1.
+
+Besides, what the communication service needs to know: the authorities (TAP), and what is still usable (COP).
+"""
 
 from collections.abc import Awaitable
 from typing import TypeVar
@@ -6,7 +9,7 @@ from typing import TypeVar
 from prometheus_client import Counter
 
 from creds.clients.app import Clients
-from creds.clients.model import split_username
+from creds.clients.model import checked_tenant_id, split_username
 from kaa_common.errors import BadRequest, status_of
 from kaa_common.messages.cap import (
     AUTHENTICATE_BASIC,
@@ -16,6 +19,11 @@ from kaa_common.messages.cap import (
     ClientCertificateAuthenticationRequest,
     ClientCertificateAuthenticationResponse,
 )
+from kaa_common.messages.cop import (
+    ASK_USABLE_CREDENTIALS,
+    UsableCredentialsRequest,
+    UsableCredentialsResponse,
+)
 from kaa_common.messages.ecap import (
     VALIDATE_CERTIFICATE,
     VALIDATE_USERNAME_PASSWORD,
@@ -23,6 +31,11 @@ from kaa_common.messages.ecap import (
     ClientCertificateValidationResponse,
     ClientUsernamePasswordValidationRequest,
     ClientUsernamePasswordValidationResponse,
+)
+from kaa_common.messages.tap import (
+    GET_CERTIFICATE_AUTHORITIES,
+    CertificateAuthoritiesRequest,
+    CertificateAuthoritiesResponse,
 )
 from kaa_common.rpc import Reply, Rpc, answer_header
 
@@ -41,9 +54,11 @@ class ClientsBusApi:
         self._certificates = clients.certificates
 
     async def serve(self, rpc: Rpc, ccm_instance: str, cm_instance: str) -> None:
-        """Answer 22/CAP under the one instance name, 16/ECAP under the other."""
+        """Answer 22/CAP and the like under the one instance name, 16/ECAP under the other."""
         await rpc.serve(AUTHENTICATE_BASIC, ccm_instance, self.authenticate_basic)
         await rpc.serve(AUTHENTICATE_CERTIFICATE, ccm_instance, self.authenticate_certificate)
+        await rpc.serve(ASK_USABLE_CREDENTIALS, ccm_instance, self.usable)
+        await rpc.serve(GET_CERTIFICATE_AUTHORITIES, ccm_instance, self.certificate_authorities)
         await rpc.serve(VALIDATE_USERNAME_PASSWORD, cm_instance, self.validate_username_password)
         await rpc.serve(VALIDATE_CERTIFICATE, cm_instance, self.validate_certificate)
 
@@ -71,6 +86,21 @@ class ClientsBusApi:
                 client_id=None,
                 status_code=200,
             )
+        )
+
+    async def usable(self, request: UsableCredentialsRequest) -> Reply[UsableCredentialsResponse]:
+        basic = await self._basic.lifecycle.usable(request.credentials_ids)
+        x509 = await self._certificates.lifecycle.usable(request.credentials_ids)
+        return Reply(
+            UsableCredentialsResponse(**answer_header(request), credentials_ids=(*basic, *x509), status_code=200)
+        )
+
+    async def certificate_authorities(
+        self, request: CertificateAuthoritiesRequest
+    ) -> Reply[CertificateAuthoritiesResponse]:
+        certificates = await self._certificates.authorities_of(checked_tenant_id(request.tenant_id))
+        return Reply(
+            CertificateAuthoritiesResponse(**answer_header(request), certificates=certificates, status_code=200)
         )
 
     async def validate_username_password(

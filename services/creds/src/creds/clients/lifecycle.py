@@ -94,6 +94,12 @@ class Lifecycle(Generic[C]):
                 self._last_uses.note(credentials_id, now_ms())
                 return credentials
 
+    async def usable(self, credentials_ids: Sequence[str]) -> list[str]:
+        """Those of these credentials that exist and are neither suspended nor revoked."""
+        documents = await self._store.get(self._kind.collection, credentials_ids)
+        found = [self._kind.from_document(document) for document in documents.values() if not document.get("deleted")]
+        return [credentials.id for credentials in found if credentials.state not in REFUSED]
+
     async def move(self, tenant_id: str, credentials_id: str, target: State, check: Check) -> C:
         """Change the state. Raises NotFound, Conflict."""
 
