@@ -1,7 +1,7 @@
 """What `DocumentStore` promises, held against both adapters."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import pytest
@@ -525,3 +525,44 @@ async def test_more_values_than_index_fields_are_refused(store: DocumentStore) -
 async def test_an_array_cannot_order_a_page(store: DocumentStore) -> None:
     with pytest.raises(ValueError, match=r"tags\.name"):
         await store.page(THINGS, BY_TAG, after=thing("a", tags=[{"name": "x"}, {"name": "y"}]), limit=1)
+
+
+async def test_of_concurrent_writes_each_has_its_own_outcome(store: DocumentStore) -> None:
+    await insert_all(store, *(thing(f"{name}{i}") for name in "abcd" for i in range(8)), thing("taken"))
+
+    async def outcome(writing: Awaitable[bool | None]) -> bool | str | None:
+        try:
+            return await writing
+        except DuplicateKey as exc:
+            return exc.index
+
+    async with asyncio.TaskGroup() as group:
+        outcomes = {
+            (name, i, attempt): group.create_task(outcome(writing))
+            for i in range(8)
+            for name, attempt, writing in (
+                *(("a", n, store.replace(THINGS, thing(f"a{i}", revision=2, by=n), 1)) for n in range(3)),
+                ("b", 0, store.replace(THINGS, thing(f"b{i}", revision=3), 2)),
+                ("b", 1, store.delete(THINGS, f"b{i}", 2)),
+                ("c", 0, store.replace(THINGS, thing(f"c{i}", revision=2, name="taken"), 1)),
+                ("d", 0, store.delete(THINGS, f"d{i}", 1)),
+                ("d", 1, store.replace(THINGS, thing(f"d{i}", revision=2), 1)),
+                ("e", 0, store.insert(THINGS, thing(f"e{i}"))),
+                ("e", 1, store.insert(THINGS, thing(f"e{i}", name=f"other{i}"))),
+                ("f", 0, store.insert(THINGS, thing(f"f{i}", name="taken"))),
+                ("g", 0, store.replace(THINGS, thing(f"g{i}", revision=2), 1)),
+            )
+        }
+
+    stored = await store.get(THINGS, [f"{name}{i}" for name in "abcdefg" for i in range(8)])
+    for i in range(8):
+        met = {(name, attempt): outcomes[name, j, attempt].result() for name, j, attempt in outcomes if j == i}
+        (winner,) = [n for n in range(3) if met["a", n]]
+        assert stored[f"a{i}"] == thing(f"a{i}", revision=2, by=winner)
+        assert (met["b", 0], met["b", 1], stored[f"b{i}"]) == (False, False, thing(f"b{i}"))
+        assert (met["c", 0], stored[f"c{i}"]) == ("by_name", thing(f"c{i}"))
+        assert (met["d", 0], met["d", 1]) in ((True, False), (False, True))
+        assert (f"d{i}" in stored) is met["d", 1]
+        assert {met["e", 0], met["e", 1]} == {None, "_id"}
+        assert (met["f", 0], f"f{i}" in stored) == ("by_name", False)
+        assert (met["g", 0], f"g{i}" in stored) == (False, False)

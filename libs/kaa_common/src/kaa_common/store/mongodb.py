@@ -1,9 +1,8 @@
 """The MongoDB adapter, on PyMongo's asynchronous client.
 
-Writes are acknowledged by a majority and journaled. They are not put into bulk writes: a bulk reply has totals only, so
-it cannot say which of several compare-and-sets matched; concurrent writes overlap on the connections of the pool, and
-the server commits its journal for all of them together. Concurrent lookups do share round trips: while a find is under
-way, the ids asked for meanwhile are collected for the next one.
+Writes are acknowledged by a majority and journaled. Concurrent ones share round trips, and so do lookups: what is asked
+for while a bulk write or a find is under way is collected for the next one. A server before MongoDB 8 has no bulk write
+that could say which of several compare-and-sets matched; there each write is a command of its own.
 
 The driver reconnects by itself, repeats reads, and on a replica set repeats a write once under the same transaction
 number; what still fails within the deadline is StoreUnavailable.
@@ -15,12 +14,13 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import pymongo
-from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, IndexModel
+from bson.raw_bson import RawBSONDocument
+from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, DeleteOne, IndexModel, InsertOne, ReplaceOne
 from pymongo.asynchronous.collection import AsyncCollection
-from pymongo.errors import ConnectionFailure, DocumentTooLarge, DuplicateKeyError, OperationFailure, PyMongoError
+from pymongo.errors import ConnectionFailure, DuplicateKeyError, OperationFailure, PyMongoError
 
 from kaa_common.store.documents import is_text
 from kaa_common.store.index_keys import check_range, position_of
@@ -35,6 +35,7 @@ from kaa_common.store.mongodb_codec import (
 )
 from kaa_common.store.mongodb_lookups import Found, GatheredLookups
 from kaa_common.store.mongodb_reports import ConnectionReports
+from kaa_common.store.mongodb_writes import GatheredWrites, Model, Outcomes, bulk_write, write_alone
 from kaa_common.store.port import (
     DEFAULT_DEADLINE,
     PRIMARY_KEY,
@@ -55,6 +56,7 @@ logger = logging.getLogger(__name__)
 POOL_SIZE: Final = 64  # operations in flight; the others wait for a connection, within their deadline
 SERVER_SELECTION_TIMEOUT: Final = 2.0  # an election may take longer; the next request waits again
 ENSURE_DEADLINE: Final = 60.0  # a new index over a large collection
+GATHERS_SINCE: Final = 25  # the wire version of MongoDB 8
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 5.0
 
@@ -72,6 +74,8 @@ class MongoStore:
         self._database_name = database
         self._deadline = deadline
         self._lookups = GatheredLookups(self._find)
+        self._writes = GatheredWrites(self._bulk_write)
+        self._gathers_writes = False
         self._reports = ConnectionReports()
 
     async def __aenter__(self) -> Self:
@@ -89,6 +93,9 @@ class MongoStore:
         self._database = self._client.get_database(self._database_name, codec_options=CODEC_OPTIONS)
         try:
             await self._wait_for_server()
+            with _translated():
+                self._gathers_writes = (await self._client.admin.command("hello"))["maxWireVersion"] >= GATHERS_SINCE
+            await self._writes.__aenter__()
         except BaseException:
             await self._client.close()
             raise
@@ -98,7 +105,10 @@ class MongoStore:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._reports.closing = True
-        await self._client.close()
+        try:
+            await self._writes.__aexit__(exc_type, exc, traceback)
+        finally:
+            await self._client.close()
 
     async def _wait_for_server(self) -> None:
         pause = FIRST_PAUSE
@@ -152,16 +162,15 @@ class MongoStore:
     async def insert(self, collection: Collection, document: Document) -> None:
         """See `DocumentStore.insert`."""
         encoded = encode_document(document)
-        with _translated(), _duplicates_of(collection):
-            await self._documents(collection).insert_one(encoded)
+        insertion = InsertOne(encoded, namespace=self._namespace(collection))
+        await self._write(collection, insertion, len(encoded.raw))
 
     async def replace(self, collection: Collection, document: Document, expected_revision: int) -> bool:
         """See `DocumentStore.replace`."""
         encoded = encode_document(document)
         expected = {PRIMARY_KEY: document[PRIMARY_KEY], "revision": expected_revision}
-        with _translated(), _duplicates_of(collection):
-            result = await self._documents(collection).replace_one(expected, encoded)
-        return result.matched_count == 1
+        replacement = ReplaceOne[RawBSONDocument](expected, encoded, namespace=self._namespace(collection))
+        return await self._write(collection, replacement, len(encoded.raw)) == 1
 
     async def delete(self, collection: Collection, document_id: str, expected_revision: int | None) -> bool:
         """See `DocumentStore.delete`."""
@@ -170,9 +179,25 @@ class MongoStore:
         expected: Document = {PRIMARY_KEY: document_id}
         if expected_revision is not None:
             expected["revision"] = expected_revision
-        with _translated():
-            result = await self._documents(collection).delete_one(expected)
-        return result.deleted_count == 1
+        return await self._write(collection, DeleteOne(expected, namespace=self._namespace(collection))) == 1
+
+    async def _write(self, collection: Collection, model: Model, size: int = 0) -> int:
+        """Return how many documents a write met."""
+        try:
+            with _translated(), _duplicates_of(collection):
+                async with asyncio.timeout(self._deadline):
+                    if self._gathers_writes:
+                        return await self._writes.submit(model, size)
+                    return await write_alone(self._documents(collection), model)
+        except TimeoutError as exc:
+            raise StoreUnavailable(f"MongoDB did not answer within {self._deadline} s") from exc
+
+    async def _bulk_write(self, models: list[Model]) -> Outcomes:
+        return await bulk_write(self._client, models)
+
+    def _namespace(self, collection: Collection) -> str | None:
+        """What a write must name to be gathered, and must not name to be written alone."""
+        return f"{self._database_name}.{collection.name}" if self._gathers_writes else None
 
     async def page(
         self,
@@ -227,11 +252,28 @@ class MongoStore:
         index: Index | None = None,
         equals: Sequence[Scalar] = (),
         query: Query | None = None,
+        limit: int | None = None,
     ) -> int:
         """See `DocumentStore.count`."""
         check_range(index, equals)
+        bound: dict[str, Any] = {} if limit is None else {"limit": limit}  # Any: options of the driver
         with _translated():
-            return await self._documents(collection).count_documents(_narrowed(index, equals, query))
+            return await self._documents(collection).count_documents(_narrowed(index, equals, query), **bound)
+
+    async def distinct(
+        self, collection: Collection, path: str, *, index: Index, equals: Sequence[Scalar]
+    ) -> frozenset[str]:
+        """See `DocumentStore.distinct`."""
+        check_range(index, equals)
+        found_at = encode_path(path)
+        stages: list[Document] = [
+            {"$match": _narrowed(index, equals, None)},
+            {"$unwind": f"${found_at.partition('.')[0]}"},
+            {"$group": {PRIMARY_KEY: f"${found_at}"}},
+        ]
+        with _translated():
+            found = await (await self._documents(collection).aggregate(stages)).to_list()
+        return frozenset(group[PRIMARY_KEY] for group in found if isinstance(group[PRIMARY_KEY], str))
 
     def _documents(self, collection: Collection) -> AsyncCollection[Document]:
         return self._database[collection.name]
@@ -254,8 +296,6 @@ def _translated() -> Iterator[None]:
     """Turn the driver's exceptions into the port's."""
     try:
         yield
-    except DocumentTooLarge as exc:
-        raise InvalidDocument(str(exc)) from exc
     except PyMongoError as exc:
         code = exc.code if isinstance(exc, OperationFailure) else None
         if code == _PARALLEL_ARRAYS:

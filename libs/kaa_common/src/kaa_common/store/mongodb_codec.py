@@ -5,22 +5,27 @@ the driver as a DBRef: such keys, and those that begin with the escape itself, a
 2^63-1 do not fit into BSON's integers and travel as Decimal128, which compares with other numbers by value.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
+import bson
 from bson.codec_options import CodecOptions, TypeDecoder, TypeRegistry
 from bson.decimal128 import Decimal128
 from bson.int64 import Int64
+from bson.raw_bson import RawBSONDocument
 
 from kaa_common.store.documents import encode_json
 from kaa_common.store.index_keys import Position
 from kaa_common.store.matcher import LOGICAL, is_condition, is_element_condition, type_of
-from kaa_common.store.port import PRIMARY_KEY, Document, Query, Scalar
+from kaa_common.store.port import PRIMARY_KEY, Document, InvalidDocument, Query, Scalar
 from kaa_common.store.regex import compile_pattern
 
 ESCAPE: Final = "~"
 _TYPE_ORDER: Final = ("null", "number", "string", "bool")
 _LARGEST_INT64: Final = 2**63 - 1
+_MAX_BSON: Final = 16 * 1024 * 1024
+_MAY_NEED_HELP: Final = re.compile(rb'"[$~]|\d{19}')
 
 
 class _LongDecoder(TypeDecoder):
@@ -44,11 +49,13 @@ CODEC_OPTIONS: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
 )
 
 
-def encode_document(document: Document) -> Document:
+def encode_document(document: Document) -> RawBSONDocument:
     """Return the document as it is stored; raise InvalidDocument if it could not be kept exactly."""
-    encode_json(document)  # for what it refuses
-    encoded: Document = encode_value(document)
-    return encoded
+    text = encode_json(document)  # for what it refuses, and as it is quick to search
+    encoded = bson.encode(encode_value(document) if _MAY_NEED_HELP.search(text) else document)
+    if len(encoded) > _MAX_BSON:
+        raise InvalidDocument(f"the document is longer than {_MAX_BSON} bytes as BSON")
+    return RawBSONDocument(encoded)
 
 
 def encode_value(value: Any) -> Any:  # Any: JSON in, BSON out
