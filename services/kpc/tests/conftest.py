@@ -19,6 +19,7 @@ from kaa_common.messages.esp import CLIENT_DATA, ClientData, ExtensionData
 from kaa_common.rpc import Reply, Rpc, answer_header
 from kpc.edge import Edge, EdgeLimits
 from kpc.tokens import Tokens
+from kpc.traffic import Traffic
 from support.nats_server import NatsServer
 
 APP, APP_VERSION = "app", "app-v1"
@@ -51,6 +52,14 @@ class Backend:
     @property
     def extension(self) -> str:
         return f"epmx-{self.suffix}"
+
+    @property
+    def unaware(self) -> str:
+        return f"tsx-{self.suffix}"
+
+    @property
+    def kpc(self) -> str:
+        return f"kpc-{self.suffix}"
 
     def path(self, rest: str) -> str:
         return f"kp1/{APP_VERSION}/{self.extension}/{rest}"
@@ -134,8 +143,14 @@ def tokens(edge_rpc: Rpc, backend: Backend) -> Tokens:
 
 
 @pytest.fixture
-async def edge(edge_rpc: Rpc, backend: Backend, tokens: Tokens) -> Edge:
+def traffic(edge_rpc: Rpc, backend: Backend) -> Traffic:
+    return Traffic(edge_rpc, backend.kpc, period=1000)
+
+
+@pytest.fixture
+async def edge(edge_rpc: Rpc, backend: Backend, tokens: Tokens, traffic: Traffic) -> Edge:
     app_versions = AppVersions(edge_rpc, backend.tekton, f"kpc-{backend.suffix}")
     await app_versions.start()
-    limits = EdgeLimits(max_payload=1000, request_timeout=2.0)
-    return Edge(edge_rpc, app_versions, tokens, {backend.extension: True, "other": True}, limits)
+    limits = EdgeLimits(max_payload=1000, request_timeout=2.0, endpoint_rate=10_000)
+    extensions = {backend.extension: True, "other": True, backend.unaware: False}
+    return Edge(edge_rpc, app_versions, tokens, extensions, limits, traffic)

@@ -1,7 +1,7 @@
 """Cut-off on one replica: asked over a real bus, with a credentials service of the test."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection
 
 import pytest
 
@@ -36,8 +36,8 @@ class FakeSessions:
     def __init__(self, tokens: dict[str, str]) -> None:
         self.tokens = tokens
 
-    def session_tokens(self) -> Mapping[str, str]:
-        return dict(self.tokens)
+    def session_tokens(self) -> Collection[tuple[str, str]]:
+        return self.tokens.items()
 
     async def end_sessions(self, endpoint_id: str, token_ids: Collection[str]) -> int:
         if self.tokens.get(endpoint_id) not in token_ids:

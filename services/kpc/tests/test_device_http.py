@@ -17,6 +17,7 @@ class FakeEdge:
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome
         self.asked: list[tuple[str, str, bytes, int | None]] = []
+        self.sent_sizes: list[int] = []
 
     async def request(
         self, transport: str, path: str, payload: bytes, *, guesser: Guesser, default_request_id: int | None = None
@@ -24,9 +25,12 @@ class FakeEdge:
         self.asked.append((transport, path, payload, default_request_id))
         return self.outcome
 
+    def sent(self, outcome: Outcome, size: int) -> None:
+        self.sent_sizes.append(size)
 
-def client(edge: FakeEdge, prefix: str = "/") -> httpx.AsyncClient:
-    app = DeviceHttp(edge, max_payload=100, prefix=prefix)
+
+def client(edge: FakeEdge) -> httpx.AsyncClient:
+    app = DeviceHttp(edge, max_payload=100, concurrency=10)
     return httpx.AsyncClient(transport=ASGITransport(app), base_url="http://kpc")
 
 
@@ -71,6 +75,6 @@ async def test_a_body_above_the_limit_is_refused() -> None:
 
 
 async def test_a_path_of_another_protocol_is_not_found() -> None:
-    async with client(FakeEdge(Outcome(status_code=200)), prefix="/kpc/") as device:
+    async with client(FakeEdge(Outcome(status_code=200))) as device:
         assert (await device.post("/kpc/kp2/a/b/c")).status_code == 404
         assert (await device.post("/kpc" + PATH)).status_code == 200

@@ -1,14 +1,15 @@
 """A request from its path to the extension and back, and every fault on the way with its status code."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from kaa_common.app_versions import AppVersion
 from kaa_common.budget import Budget
 from kaa_common.messages.esp import CLIENT_DATA, ClientData, ExtensionData
 from kaa_common.rpc import Reply
-from kpc.edge import Edge, EdgeLimits, Outcome
+from kpc.edge import Edge, Outcome, Speaker
+from kpc.kp1 import Name
 from kpc.tokens import Guesser, Identity
 
 from .conftest import APP, APP_VERSION, ENDPOINT, TOKEN, TOKEN_ID, Backend
@@ -22,7 +23,7 @@ async def test_the_extension_gets_what_the_device_sent_and_the_device_its_answer
 
     outcome = await edge.request("mqtt", backend.path(f"{TOKEN}/get/42"), b"{}", guesser=GUESSER)
 
-    assert outcome == Outcome(status_code=200, payload=b'{"a":1}', has_request_id=True)
+    assert replace(outcome, speaker=None) == Outcome(status_code=200, payload=b'{"a":1}', has_request_id=True)
     (request,) = backend.received
     assert (request.app_version_name, request.endpoint_id) == (APP_VERSION, ENDPOINT)
     assert (request.resource_path, request.request_id, request.payload) == ("/get", 42, b"{}")
@@ -90,20 +91,23 @@ async def test_a_silent_extension_is_a_timeout(edge: Edge, backend: Backend) -> 
         raise AssertionError
 
     await backend.rpc.serve(CLIENT_DATA, backend.extension, say_nothing)
-    edge._limits = EdgeLimits(max_payload=1000, request_timeout=0.3)
+    edge._limits = replace(edge._limits, request_timeout=0.3)
     outcome = await edge.request("mqtt", backend.path(f"{TOKEN}/get/1"), b"", guesser=GUESSER)
     assert outcome.status_code == 504
 
 
 async def test_who_asked_is_told_before_the_extension_answers(edge: Edge, backend: Backend) -> None:
-    identified: list[tuple[Identity, str]] = []
+    identified: list[Speaker] = []
 
-    async def note(identity: Identity, app_version: AppVersion) -> None:
-        identified.append((identity, app_version.app_name))
+    async def note(speaker: Speaker) -> None:
+        identified.append(speaker)
 
     outcome = await edge.request("mqtt", backend.path(f"{TOKEN}/get/1"), b"", guesser=GUESSER, on_identified=note)
     assert outcome.status_code == 503
-    assert identified == [(Identity(ENDPOINT, TOKEN_ID), APP)]
+    (speaker,) = identified
+    assert speaker.identity == Identity(ENDPOINT, TOKEN_ID)
+    assert (speaker.app_version.app_name, speaker.name) == (APP, Name(APP_VERSION, backend.extension, TOKEN))
+    assert outcome.speaker == speaker
 
 
 async def test_requests_of_one_device_reach_the_extension_in_their_order(edge: Edge, backend: Backend) -> None:

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
-from cachetools import LRUCache
+from cachetools import LRUCache, TTLCache
 
 from kaa_common import log
 from kaa_common.avro import DecodeError, decode, encode, leading_string
-from kaa_common.bus import Bus, BusMessage
+from kaa_common.bus import Bus, BusMessage, Handler
 from kaa_common.clock import Deadline, now_ms
 from kaa_common.errors import DeadlineExceeded, PayloadTooLarge, TooManyRequests, Unavailable, status_of
 from kaa_common.messages.declared import (
@@ -42,6 +42,8 @@ MAX_NOT_ANSWERING = 1000
 """Service instances and replicas remembered as not answering; far more than an installation has."""
 LONGEST_HANDLING = 60.0
 """Seconds a request without a deadline of its own is worked on."""
+MAX_GIVEN_UP, GIVEN_UP_FOR = 50_000, 60.0
+"""Requests that nobody waits for any more, and seconds for which an answer to them is known as too late."""
 SERVE_CONCURRENCY = 512
 """Requests of one endpoint that a replica handles at once: enough to fill the store's batches many times over."""
 
@@ -93,6 +95,8 @@ class Rpc:
         self.replica_id = replica_id
         self._pending: dict[str, _PendingCall] = {}
         self._not_answering: LRUCache[str, bool] = LRUCache(MAX_NOT_ANSWERING)
+        self._given_up: TTLCache[str, bool] = TTLCache(MAX_GIVEN_UP, GIVEN_UP_FOR)
+        self._unasked: dict[str, Handler] = {}
 
     async def start(self) -> None:
         await self.bus.subscribe(replica_subjects(self.replica_id), self._receive_answer)
@@ -135,6 +139,15 @@ class Rpc:
             raise
         finally:
             del self._pending[request.correlation_id]
+            if not call.answer.done() or call.answer.cancelled():
+                self._given_up[request.correlation_id] = True
+
+    def take_unasked(self, endpoint: Endpoint[Any, Any], handler: Handler) -> None:
+        """Hand over what looks like this endpoint's response and answers no request of this replica, one at a time.
+
+        The late answer to a request that was given up is none of it.
+        """
+        self._unasked[replica_subject(self.replica_id, endpoint.protocol, endpoint.response_type)] = handler
 
     def _does_not_answer(self, instance: str, reason: str) -> None:
         """Say so once, not for each request."""
@@ -190,8 +203,12 @@ class Rpc:
         handler: Callable[[EventRecord], Awaitable[None]],
         *,
         queue: str = "",
+        concurrency: int = 1,
     ) -> None:
-        """Handle the events of a service instance in their order; with a `queue` only one replica of it gets each."""
+        """Handle the events of a service instance in their order; with a `concurrency` above 1 up to so many at once.
+
+        With a `queue` only one of its replicas gets each.
+        """
 
         async def handle(message: BusMessage) -> None:
             try:
@@ -202,7 +219,7 @@ class Rpc:
             log.correlation_id.set(record.correlation_id)
             await handler(record)
 
-        await self.bus.subscribe(event.wildcard(instance), handle, queue=queue)
+        await self.bus.subscribe(event.wildcard(instance), handle, queue=queue, concurrency=concurrency)
 
     async def _handle(
         self,
@@ -226,13 +243,19 @@ class Rpc:
             self._nobody_serves(message.headers.get("Nats-Subject", ""))
             return
         try:
-            call = self._pending.get(leading_string(message.data))
-            if call is None or call.answer.done():
-                logger.debug("nobody waits for an answer on %s", message.subject)
-            else:
+            correlation_id = leading_string(message.data)
+            call = self._pending.get(correlation_id)
+            if call is not None and not call.answer.done():
                 call.answer.set_result(Reply(decode(call.endpoint.response, message.data), message.headers))
+                return
         except DecodeError as exc:
             logger.warning("ignored an answer on %s: %s", message.subject, exc)
+            return
+        take = self._unasked.get(message.subject)
+        if take is None or correlation_id in self._given_up:
+            logger.debug("nobody waits for an answer on %s", message.subject)
+        else:
+            await take(message)
 
     def _nobody_serves(self, subject: str) -> None:
         """Fail the youngest call to the subject: those before it were taken by somebody who is gone by now."""

@@ -18,6 +18,11 @@ class SerialByKey:
     def __init__(self) -> None:
         self._queues: dict[Hashable, _Queue] = {}
 
+    def users(self, key: Hashable) -> int:
+        """How many have their turn, or wait for it."""
+        queue = self._queues.get(key)
+        return 0 if queue is None else queue.users
+
     @asynccontextmanager
     async def turn(self, key: Hashable) -> AsyncIterator[None]:
         """Wait for one's turn, which comes in the order of the calls."""

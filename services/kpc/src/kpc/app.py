@@ -6,14 +6,18 @@ from contextlib import asynccontextmanager
 from kaa_common.app_versions import AppVersions
 from kaa_common.service import Platform, Service
 from kaa_common.settings import load
+from kpc.connectivity import Connectivity, announcing
 from kpc.cut_off import CutOff
 from kpc.cut_off import working as cut_off_working
 from kpc.device_http import DeviceHttp
 from kpc.device_mqtt import DeviceMqtt
 from kpc.edge import Edge, EdgeLimits
 from kpc.extensions import parse_extensions
+from kpc.pushes import Pushes
 from kpc.settings import KpcSettings
+from kpc.subscribers import asking
 from kpc.tokens import Tokens
+from kpc.traffic import Traffic, reporting
 from kpc.transports import load_certificates, serving_mqtt
 
 
@@ -27,14 +31,30 @@ async def work(platform: Platform) -> AsyncIterator[None]:
     await app_versions.start()
     tokens = Tokens(rpc, names.cm_instance)
     extensions = parse_extensions(settings.extensions)
-    limits = EdgeLimits(max_payload=settings.max_payload, request_timeout=settings.request_timeout)
-    edge = Edge(rpc, app_versions, tokens, extensions, limits)
-    device_mqtt = DeviceMqtt(edge, rpc, names.kpc_instance)
+    limits = EdgeLimits(
+        max_payload=settings.max_payload,
+        request_timeout=settings.request_timeout,
+        endpoint_rate=settings.endpoint_rate,
+    )
+    traffic = Traffic(rpc, names.kpc_instance, settings.traffic_period)
+    edge = Edge(rpc, app_versions, tokens, extensions, limits, traffic)
+    connectivity = Connectivity(rpc, names.kpc_instance)
+    device_mqtt = DeviceMqtt(
+        edge, connectivity, connection_rate=settings.connection_rate, strict_take_over=settings.strict_take_over
+    )
+    pushes = Pushes(rpc, names.kpc_instance, device_mqtt, connectivity.presence, device_mqtt.listeners, traffic)
+    device_http = DeviceHttp(edge, settings.max_payload, settings.http_concurrency)
     cut_off = CutOff(rpc, tokens, device_mqtt, names.kpc_instance, names.cm_instance)
-    async with cut_off_working(cut_off), serving_mqtt(settings, device_mqtt, certificates, platform.gateway):
-        # Kaa's cloud has devices behind its ingress use /kpc/kp1/..., Kaa's service itself /kp1/...
-        platform.gateway.mount("kp1", DeviceHttp(edge, settings.max_payload))
-        platform.gateway.mount("kpc", DeviceHttp(edge, settings.max_payload, "/kpc/"))
+    await pushes.start()
+    async with (
+        cut_off_working(cut_off),
+        reporting(traffic),
+        announcing(connectivity),
+        asking(device_mqtt.subscribers),
+        serving_mqtt(settings, device_mqtt, certificates, platform.gateway),
+    ):
+        platform.gateway.mount("kp1", device_http)
+        platform.gateway.mount("kpc", device_http)
         try:
             yield
         finally:

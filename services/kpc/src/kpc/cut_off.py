@@ -7,7 +7,7 @@ it is back it asks which tokens of its sessions are still usable, as it may have
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
@@ -45,8 +45,8 @@ ASKED_AT_ONCE = 1000
 class Sessions(Protocol):
     """The sessions of endpoints on this replica: `device_mqtt.DeviceMqtt`."""
 
-    def session_tokens(self) -> Mapping[str, str]:
-        """Endpoint id to the id of the token that its session uses."""
+    def session_tokens(self) -> Collection[tuple[str, str]]:
+        """Endpoint id and token id of each session."""
 
     async def end_sessions(self, endpoint_id: str, token_ids: Collection[str]) -> int:
         """End the sessions of the endpoint that use one of these tokens; how many there were."""
@@ -120,7 +120,7 @@ class CutOff:
 
     async def _check_sessions(self) -> None:
         """End the sessions whose tokens were withdrawn while nobody could say so here."""
-        sessions = list(self._sessions.session_tokens().items())
+        sessions = list(self._sessions.session_tokens())
         for first in range(0, len(sessions), ASKED_AT_ONCE):
             some = sessions[first : first + ASKED_AT_ONCE]
             usable = await self._usable({token_id for _, token_id in some})

@@ -1,30 +1,32 @@
 """The MQTT binding of 1/KP: a PUBLISH is a request, its answer is published on the same connection.
 
 The answer comes whether or not the client subscribed, on the request's topic + `/status` or `/error`, at the request's
-QoS, at most 1. A success without payload to a request without id is not published; an error always is.
+QoS, at most 1. A success without payload to a request without id is not published; an error always is. A SUBSCRIBE
+whose filter names a token says, as a PUBLISH does, that its endpoint is here, and can be sent to.
 
 A QoS 1 or 2 message is acknowledged when its fate is known: it was done, or refused for good. When a part of the
 platform is out of reach it stays with the client, which is told so on `/error` and may send it again.
 """
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 from prometheus_client import Counter, Gauge
 
-from kaa_common.app_versions import AppVersion
 from kaa_common.budget import Budget
-from kaa_common.errors import Unavailable
-from kaa_common.messages.elce import CONNECTED, DISCONNECTED, ConnectedEvent, DisconnectedEvent
-from kaa_common.rpc import Rpc, event_header
-from kpc.edge import Edge, Outcome
-from kpc.kp1 import ERROR, STATUS, error_payload, is_kp1
+from kpc.clients import Clients
+from kpc.connectivity import Connectivity
+from kpc.edge import Edge, Outcome, Speaker, refusal
+from kpc.kp1 import ERROR, STATUS, error_payload, is_kp1, names_in
+from kpc.mqtt.errors import LocalProtocolError
 from kpc.mqtt.events import Disconnected
 from kpc.mqtt.packets import Connect, Publish, Subscribe
 from kpc.mqtt.reasons import DONE, WITHHELD, PublishResult, ReasonCode
 from kpc.mqtt_connection import Connection
-from kpc.presence import Change, Presence, Session
-from kpc.tokens import Guesser, Identity
+from kpc.presence import Listeners, Session
+from kpc.rate_limits import RateExceeded, RateLimit
+from kpc.subscribers import Subscribers
+from kpc.tokens import Guesser
 
 logger = logging.getLogger(__name__)
 
@@ -33,29 +35,50 @@ IGNORED = Counter("kpc_mqtt_ignored", "Messages published outside of kp1/")
 
 CONNECTION_GUESSES, CONNECTION_GUESSES_PER_SECOND = 20, 1.0
 """Wrong tokens on one connection before its tokens that are not known yet have to wait."""
-MAX_GUESSING_CONNECTIONS = 20_000
-"""As many as there can be connections."""
-MAX_REPLY_QOS = 1
+MAX_CONNECTIONS = 20_000
+"""Connections whose guesses and rates are remembered: as many as there can be."""
+MAX_QOS = 1
+REASON_CODES = {
+    401: ReasonCode.NOT_AUTHORIZED,
+    403: ReasonCode.NOT_AUTHORIZED,
+    404: ReasonCode.TOPIC_NAME_INVALID,
+    413: ReasonCode.QUOTA_EXCEEDED,
+    429: ReasonCode.QUOTA_EXCEEDED,
+}
+"""What the acknowledgement of a refused message says in MQTT 5."""
 MAX_ANSWERED_TOPIC = 8192
 """Characters: with its suffix the topic of an answer must fit into MQTT's 65,535 bytes."""
 
 
 class DeviceMqtt:
-    """Handles the MQTT connections of devices (`mqtt_connection.ConnectionHandler`, `cut_off.Sessions`)."""
+    """Handles the MQTT connections of devices.
 
-    def __init__(self, edge: Edge, rpc: Rpc, kpc_instance: str) -> None:
+    It is the server's `mqtt_connection.ConnectionHandler`, the `cut_off.Sessions` and the `pushes.Connections`.
+    """
+
+    def __init__(
+        self, edge: Edge, connectivity: Connectivity, *, connection_rate: float, strict_take_over: bool = False
+    ) -> None:
+        """`connection_rate` in messages a second; strict take-over is that of [MQTT-3.1.4-2]."""
+        self.clients = Clients()
+        self.listeners = Listeners()
+        self.subscribers = Subscribers(edge, self._is_here)
+        self.connectivity = connectivity
         self._edge = edge
-        self._rpc = rpc
-        self._kpc_instance = kpc_instance
-        self._presence = Presence()
-        self._connections: dict[int, Connection] = {}
+        self._strict_take_over = strict_take_over
+        self._rates = RateLimit("connection", connection_rate, MAX_CONNECTIONS)
         self._guesses = Budget(
-            burst=CONNECTION_GUESSES, per_second=CONNECTION_GUESSES_PER_SECOND, max_names=MAX_GUESSING_CONNECTIONS
+            burst=CONNECTION_GUESSES, per_second=CONNECTION_GUESSES_PER_SECOND, max_names=MAX_CONNECTIONS
         )
 
+    # For the server
+
     async def connected(self, connection: Connection, connect: Connect) -> ReasonCode:
-        self._connections[connection.id] = connection
+        self.clients.add(connection)
         CONNECTIONS.inc()
+        if self._strict_take_over:
+            for other in self.clients.others_of(connection):
+                _take_over(other)
         return ReasonCode.SUCCESS
 
     async def published(self, connection: Connection, publish: Publish) -> PublishResult:
@@ -63,63 +86,106 @@ class DeviceMqtt:
             IGNORED.inc()
             return PublishResult(reason_code=ReasonCode.NO_MATCHING_SUBSCRIBERS)
 
-        async def identified(identity: Identity, app_version: AppVersion) -> None:
-            session = Session(connection.id, app_version.name, identity.token_id)
-            change = self._presence.identified(identity.endpoint_id, session)
-            self._close_replaced(change, connection)
-            await self._announce(change)
+        async def identified(speaker: Speaker) -> None:
+            await self._is_here(connection, speaker, publish.qos)
 
-        guesser = Guesser(self._guesses, str(connection.id))
-        outcome = await self._edge.request(
-            "mqtt", publish.topic, publish.payload, guesser=guesser, on_identified=identified
-        )
-        _reply(connection, publish, outcome)
-        return DONE if outcome.status_code < 500 else WITHHELD
+        try:
+            self._rates.count(str(connection.id))
+        except RateExceeded as exc:
+            outcome = refusal(exc)
+        else:
+            guesser = self._guesser(connection)
+            outcome = await self._edge.request(
+                "mqtt", publish.topic, publish.payload, guesser=guesser, on_identified=identified
+            )
+        self._reply(connection, publish, outcome)
+        return _result(outcome)
 
     async def subscribed(self, connection: Connection, subscribe: Subscribe) -> None:
-        """Answers come to a connection without a subscription, so there is nothing to keep."""
+        """Messages come without a subscription, so no filter is kept; whoever is named by one is here from now on."""
+        filters = [subscription.topic_filter for subscription in subscribe.subscriptions]
+        qos = max(subscription.qos for subscription in subscribe.subscriptions)
+        for name in names_in(filters, self._edge.extensions):
+            try:
+                self._rates.count(str(connection.id))
+            except RateExceeded:
+                logger.debug("%s subscribes to more than it may speak: the rest names nobody", connection)
+                return
+            await self.subscribers.identify(connection, name, self._guesser(connection), qos)
 
     async def disconnected(self, connection: Connection, disconnected: Disconnected) -> None:
-        del self._connections[connection.id]
+        self.clients.remove(connection)
         CONNECTIONS.dec()
-        await self._announce(self._presence.connection_ended(connection.id))
+        self.listeners.connection_ended(connection.id)
+        await self.connectivity.connection_ended(connection.id)
 
-    def session_tokens(self) -> Mapping[str, str]:
-        return self._presence.tokens()
+    # For the cut-off
+
+    def session_tokens(self) -> Collection[tuple[str, str]]:
+        return self.connectivity.presence.tokens()
 
     async def end_sessions(self, endpoint_id: str, token_ids: Collection[str]) -> int:
-        change = self._presence.revoked(endpoint_id, token_ids)
-        await self._announce(change)
-        return len(change.disconnected)
+        return await self.connectivity.revoked(endpoint_id, token_ids)
 
-    def _close_replaced(self, change: Change, connection: Connection) -> None:
-        """Close the connection that a device left behind: the same client, seen by the same endpoint, came back."""
-        left = self._connections.get(change.left_connection) if change.left_connection is not None else None
-        if left is not None and left.client_id and left.client_id == connection.client_id:
-            left.close("the client came back on another connection", ReasonCode.SESSION_TAKEN_OVER)
+    # For the pushes
 
-    async def _announce(self, change: Change) -> None:
+    def send(self, connection_id: int, topic: str, payload: bytes, qos: int) -> bool:
+        connection = self.clients.connections.get(connection_id)
         try:
-            if change.disconnected:
-                gone = DisconnectedEvent(
-                    **event_header(), endpoints=change.disconnected, originator_replica_id=self._rpc.replica_id
-                )
-                await self._rpc.emit(DISCONNECTED, self._kpc_instance, gone)
-            if change.connected:
-                came = ConnectedEvent(
-                    **event_header(), endpoints=change.connected, originator_replica_id=self._rpc.replica_id
-                )
-                await self._rpc.emit(CONNECTED, self._kpc_instance, came)
-        except Unavailable as exc:
-            logger.warning("connectivity of %d endpoints was not announced: %s", len(change.connected), exc)
+            return connection is not None and connection.publish(topic, payload, min(qos, MAX_QOS))
+        except LocalProtocolError as exc:
+            logger.warning("%s cannot be sent a message: %s", connection, exc)
+            return False
+
+    # How it is done
+
+    def _guesser(self, connection: Connection) -> Guesser:
+        return Guesser(self._guesses, str(connection.id))
+
+    async def _is_here(self, connection: Connection, speaker: Speaker, qos: int) -> None:
+        """Who speaks is reached on this connection from now on."""
+        name, app_version, identity = speaker.name, speaker.app_version, speaker.identity
+        if identity is None or name.token is None:
+            self.listeners.heard(name.app_version_name, name.extension, connection.id, qos)
+            return
+        session = Session(
+            connection_id=connection.id,
+            app_version_name=name.app_version_name,
+            tenant_id=app_version.tenant_id,
+            app_name=app_version.app_name,
+            token=name.token,
+            token_id=identity.token_id,
+            qos=qos,
+        )
+        change = await self.connectivity.identified(identity.endpoint_id, session)
+        if change.other_connections:
+            for other in self.clients.others_of(connection):
+                if other.id in change.other_connections:
+                    _take_over(other)
+
+    def _reply(self, connection: Connection, publish: Publish, outcome: Outcome) -> None:
+        topic, payload = publish.topic + STATUS, outcome.payload
+        if not outcome.is_success:
+            topic, payload = publish.topic + ERROR, error_payload(outcome.status_code, outcome.reason_phrase)
+        elif not outcome.has_request_id and not payload:
+            return
+        if len(publish.topic) > MAX_ANSWERED_TOPIC:
+            return
+        try:
+            if connection.publish(topic, payload, min(publish.qos, MAX_QOS)):
+                self._edge.sent(outcome, len(payload))
+        except LocalProtocolError as exc:
+            connection.close(f"cannot be answered: {exc}", ReasonCode.QUOTA_EXCEEDED)
 
 
-def _reply(connection: Connection, publish: Publish, outcome: Outcome) -> None:
-    qos = min(publish.qos, MAX_REPLY_QOS)
-    if len(publish.topic) > MAX_ANSWERED_TOPIC:
-        return
-    if not outcome.is_success:
-        payload = error_payload(outcome.status_code, outcome.reason_phrase)
-        connection.publish(publish.topic + ERROR, payload, qos)
-    elif outcome.has_request_id or outcome.payload:
-        connection.publish(publish.topic + STATUS, outcome.payload, qos)
+def _take_over(left_behind: Connection) -> None:
+    left_behind.close("the client came back on another connection", ReasonCode.SESSION_TAKEN_OVER)
+
+
+def _result(outcome: Outcome) -> PublishResult:
+    if outcome.is_success:
+        return DONE
+    if outcome.status_code >= 500:
+        return WITHHELD
+    reason_code = REASON_CODES.get(outcome.status_code, ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR)
+    return PublishResult(reason_code=reason_code, reason_string=outcome.reason_phrase)

@@ -1,34 +1,56 @@
 """A device's request, whatever transport brought it: who asks what of whom (1/KP), and the extension's answer (4/ESP).
 
-Requests of one token to one extension are sent one after the other, so what a device says in order happens in order.
+Requests of one token to one extension are sent one after the other, so what a device says in order happens in order,
+and one that floods waits for itself. Nobody gets more than a share: neither an endpoint nor a tenant.
 """
 
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from collections import Counter as Tally
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, replace
 
 from prometheus_client import Counter
 
 from kaa_common import log
 from kaa_common.app_versions import AppVersion, AppVersions
 from kaa_common.clock import Deadline
-from kaa_common.errors import Forbidden, NotFound, PayloadTooLarge, status_of
+from kaa_common.errors import Forbidden, NotFound, PayloadTooLarge, TooManyRequests, status_of
 from kaa_common.messages.esp import CLIENT_DATA, ClientData, ExtensionData
 from kaa_common.rpc import Rpc, request_header
 from kaa_common.serial import SerialByKey
-from kpc.kp1 import Address, Resource, parse_address, parse_resource
+from kpc.kp1 import Address, Name, Resource, parse_address, parse_resource
+from kpc.rate_limits import RateExceeded, RateLimit
 from kpc.tokens import Guesser, Identity, Tokens
+from kpc.traffic import Traffic
 
 logger = logging.getLogger(__name__)
 
 ALLOWED_EXTENSIONS = "allowed-extension-instances"
 """Key of an application version's configuration for kpc; without it every extension is allowed."""
 
+MAX_IN_TURN = 256
+"""Requests of one token to one extension that have or wait for their turn: what a few connections have in flight."""
+MAX_OF_TENANT = 10_000
+"""Requests of one tenant that may be in progress: of those that wait for an answer, one tenant never has all."""
+MAX_RATED_ENDPOINTS = 100_000
+"""Endpoints whose rate is known: every device of a well-filled replica."""
+
 REQUESTS = Counter("kpc_requests", "Requests of devices, by transport and status code", ["transport", "status"])
 
-OnIdentified = Callable[[Identity, AppVersion], Awaitable[None]]
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """Who sends a message, or subscribes."""
+
+    app_version: AppVersion
+    name: Name
+    identity: Identity | None
+    """The endpoint; None when an endpoint-unaware extension is addressed."""
+
+
+OnIdentified = Callable[[Speaker], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +61,10 @@ class Outcome:
     reason_phrase: str = ""
     payload: bytes = b""
     has_request_id: bool = False
+    retry_after: int = 0
+    """Seconds to wait, when there was too much."""
+    speaker: Speaker | None = None
+    """Whose message it was, as far as that came out."""
 
     @property
     def is_success(self) -> bool:
@@ -53,6 +79,8 @@ class EdgeLimits:
     """Bytes."""
     request_timeout: float
     """Seconds until a device is told that nobody answered."""
+    endpoint_rate: float
+    """Messages a second of one endpoint."""
 
 
 class Edge:
@@ -65,14 +93,18 @@ class Edge:
         tokens: Tokens,
         extensions: Mapping[str, bool],
         limits: EdgeLimits,
+        traffic: Traffic,
     ) -> None:
         """`extensions` are the extension instances served here, and whether each is endpoint-aware."""
+        self.extensions = extensions
+        self.traffic = traffic
         self._rpc = rpc
         self._app_versions = app_versions
         self._tokens = tokens
-        self._extensions = extensions
         self._limits = limits
         self._turns = SerialByKey()
+        self._in_progress = Tally[str]()
+        self._rates = RateLimit("endpoint", limits.endpoint_rate, MAX_RATED_ENDPOINTS)
 
     async def request(
         self,
@@ -89,15 +121,32 @@ class Edge:
         `guesser` is who sends it, and may get only so many tokens wrong.
         """
         log.correlation_id.set(uuid.uuid4().hex)
+        speaker: Speaker | None = None
+
+        async def identified(it: Speaker) -> None:
+            nonlocal speaker
+            speaker = it
+            if on_identified is not None:
+                await on_identified(it)
+
         try:
-            outcome = await self._request(path, payload, guesser, default_request_id, on_identified)
+            outcome = await self._request(path, payload, guesser, default_request_id, identified)
         except Exception as exc:
-            status_code, reason_phrase = status_of(exc)
-            if status_code == 500:
-                logger.exception("a request failed")
-            outcome = Outcome(status_code=status_code, reason_phrase=reason_phrase)
+            outcome = refusal(exc)
+        outcome = replace(outcome, speaker=speaker)
         REQUESTS.labels(transport, str(outcome.status_code)).inc()
         return outcome
+
+    def sent(self, outcome: Outcome, size: int) -> None:
+        """A payload of this size was sent to the device."""
+        if outcome.speaker is not None and outcome.speaker.identity is not None:
+            app_version, endpoint_id = outcome.speaker.app_version, outcome.speaker.identity.endpoint_id
+            self.traffic.sent(app_version.tenant_id, app_version.app_name, endpoint_id, size)
+
+    async def identify(self, name: Name, guesser: Guesser) -> Speaker:
+        """Who that is, if it may speak. Raises KaaError."""
+        log.correlation_id.set(uuid.uuid4().hex)
+        return await self._speaker(name, guesser, Deadline.after(self._limits.request_timeout))
 
     async def _request(
         self,
@@ -105,42 +154,73 @@ class Edge:
         payload: bytes,
         guesser: Guesser,
         default_request_id: int | None,
-        on_identified: OnIdentified | None,
+        on_identified: OnIdentified,
     ) -> Outcome:
         deadline = Deadline.after(self._limits.request_timeout)
         address = parse_address(path)
         resource = self._resource(address)
         if len(payload) > self._limits.max_payload:
             raise PayloadTooLarge(f"payload longer than {self._limits.max_payload} bytes")
+        name = Name(address.app_version_name, address.extension, resource.token)
         async with AsyncExitStack() as in_turn:
             if resource.token is not None:
-                key = (address.app_version_name, address.extension, resource.token)
-                await in_turn.enter_async_context(self._turns.turn(key))
-            app_version = await self._app_versions.get(address.app_version_name, deadline)
-            if address.extension not in app_version.config.get(ALLOWED_EXTENSIONS, self._extensions):
-                raise Forbidden(f"extension {address.extension} is not allowed for this application version")
+                if self._turns.users(name) >= MAX_IN_TURN:
+                    raise TooManyRequests("too many messages of this endpoint are waiting")
+                await in_turn.enter_async_context(self._turns.turn(name))
+            speaker = await self._speaker(name, guesser, deadline)
+            await on_identified(speaker)
             endpoint_id = None
-            if resource.token is not None:
-                identity = await self._tokens.resolve(app_version, resource.token, guesser, deadline)
-                endpoint_id = identity.endpoint_id
-                if on_identified is not None:
-                    await on_identified(identity, app_version)
-            request = ClientData(
-                **request_header(deadline, log.correlation_id.get()),
-                app_version_name=app_version.name,
-                endpoint_id=endpoint_id,
-                resource_path=resource.path,
-                request_id=default_request_id if resource.request_id is None else resource.request_id,
-                payload=payload,
-            )
-            answer = (await self._rpc.call(CLIENT_DATA, address.extension, request)).message
+            if speaker.identity is not None:
+                endpoint_id = speaker.identity.endpoint_id
+                self.traffic.received(speaker.app_version, endpoint_id, len(payload))
+                self._rates.count(endpoint_id)
+            with self._share_of(speaker.app_version.tenant_id):
+                request = ClientData(
+                    **request_header(deadline, log.correlation_id.get()),
+                    app_version_name=name.app_version_name,
+                    endpoint_id=endpoint_id,
+                    resource_path=resource.path,
+                    request_id=default_request_id if resource.request_id is None else resource.request_id,
+                    payload=payload,
+                )
+                answer = (await self._rpc.call(CLIENT_DATA, name.extension, request)).message
         return _outcome(answer, has_request_id=resource.request_id is not None)
 
+    async def _speaker(self, name: Name, guesser: Guesser, deadline: Deadline) -> Speaker:
+        app_version = await self._app_versions.get(name.app_version_name, deadline)
+        allowed = app_version.config.get(ALLOWED_EXTENSIONS)
+        if allowed is not None and not (isinstance(allowed, list) and name.extension in allowed):
+            raise Forbidden(f"extension {name.extension} is not allowed for this application version")
+        if name.token is None:
+            return Speaker(app_version, name, None)
+        return Speaker(app_version, name, await self._tokens.resolve(app_version, name.token, guesser, deadline))
+
+    @contextmanager
+    def _share_of(self, tenant_id: str) -> Iterator[None]:
+        if self._in_progress[tenant_id] >= MAX_OF_TENANT:
+            raise TooManyRequests("too many requests of this tenant are in progress")
+        self._in_progress[tenant_id] += 1
+        try:
+            yield
+        finally:
+            self._in_progress[tenant_id] -= 1
+            if not self._in_progress[tenant_id]:
+                del self._in_progress[tenant_id]
+
     def _resource(self, address: Address) -> Resource:
-        endpoint_aware = self._extensions.get(address.extension)
+        endpoint_aware = self.extensions.get(address.extension)
         if endpoint_aware is None:
             raise NotFound("unknown extension")
         return parse_resource(address, endpoint_aware=endpoint_aware)
+
+
+def refusal(error: Exception) -> Outcome:
+    """What the device is told of an error."""
+    status_code, reason_phrase = status_of(error)
+    retry_after = error.retry_after if isinstance(error, RateExceeded) else int(isinstance(error, TooManyRequests))
+    if status_code == 500:
+        logger.error("a request failed", exc_info=error)
+    return Outcome(status_code=status_code, reason_phrase=reason_phrase, retry_after=retry_after)
 
 
 def _outcome(answer: ExtensionData, *, has_request_id: bool) -> Outcome:
