@@ -16,9 +16,9 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode as PahoReasonCode
 
 from kpc.mqtt.events import Disconnected
+from kpc.mqtt.limits import SessionLimits
 from kpc.mqtt.packets import Connect, Publish, Subscribe
 from kpc.mqtt.reasons import DONE, WITHHELD, PublishResult, ReasonCode
-from kpc.mqtt.session import SessionLimits
 from kpc.mqtt_connection import Connection, ServerLimits
 from kpc.mqtt_listeners import TcpListener
 from kpc.mqtt_server import MqttServer
@@ -209,14 +209,6 @@ def test_paho_without_a_client_id_is_served(server: ServerThread) -> None:
     device = PahoDevice(client_id="")
     try:
         assert device.connect(server.port) == "Success"
-    finally:
-        device.close()
-
-
-def test_paho_of_version_5_is_told_that_its_version_is_not_spoken(server: ServerThread) -> None:
-    device = PahoDevice(protocol=MQTTProtocolVersion.MQTTv5)
-    try:
-        assert device.connect(server.port) == "Unsupported protocol version"
     finally:
         device.close()
 

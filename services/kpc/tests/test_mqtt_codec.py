@@ -2,8 +2,10 @@
 
 import pytest
 
-from kpc.mqtt.codec import MAX_TOPIC_FILTERS, decode, encode
-from kpc.mqtt.errors import InvalidPacketError, RemoteProtocolError
+from kpc.mqtt.decoder import decode
+from kpc.mqtt.encoder import encode
+from kpc.mqtt.errors import InvalidPacketError
+from kpc.mqtt.limits import SessionLimits
 from kpc.mqtt.packets import (
     ClientPacket,
     Connack,
@@ -26,6 +28,9 @@ from kpc.mqtt.packets import (
 )
 from kpc.mqtt.reasons import ReasonCode
 from kpc.mqtt.versions import MQTT_3_1, MQTT_3_1_1, Version
+from kpc.mqtt.wire import Fields
+
+LIMITS = SessionLimits()
 
 BOTH_WAYS: list[tuple[bytes, Publish | Puback | Pubrec | Pubcomp]] = [
     (b"\x30\x05\x00\x03a/b", Publish(topic="a/b", payload=b"")),
@@ -84,8 +89,8 @@ FROM_SERVER: list[tuple[bytes, ServerPacket]] = [
     *BOTH_WAYS,
     (b"\x20\x02\x00\x00", Connack(reason_code=ReasonCode.SUCCESS)),
     (b"\x20\x02\x00\x05", Connack(reason_code=ReasonCode.NOT_AUTHORIZED)),
-    (b"\x90\x05\x00\x05\x00\x01\x01", Suback(packet_id=5, granted=(0, 1, 1))),
-    (b"\xb0\x02\x00\x06", Unsuback(packet_id=6)),
+    (b"\x90\x05\x00\x05\x00\x01\x01", Suback(packet_id=5, reason_codes=(ReasonCode(0), ReasonCode(1), ReasonCode(1)))),
+    (b"\xb0\x02\x00\x06", Unsuback(packet_id=6, reason_codes=(ReasonCode.SUCCESS,))),
     (b"\xd0\x00", Pingresp()),
 ]
 
@@ -96,8 +101,12 @@ def body(packet: bytes) -> bytes:
     return packet[start:]
 
 
-def read(packet: bytes, version: Version = MQTT_3_1_1) -> ClientPacket:
-    return decode(packet[0] >> 4, packet[0] & 0x0F, body(packet), version)
+def read(packet: bytes, version: Version | None = MQTT_3_1_1) -> ClientPacket:
+    return read_body(packet, body(packet), version)
+
+
+def read_body(packet: bytes, content: bytes, version: Version | None = MQTT_3_1_1) -> ClientPacket:
+    return decode(packet[0] >> 4, packet[0] & 0x0F, Fields(content, LIMITS, version))
 
 
 @pytest.mark.parametrize(("data", "packet"), FROM_CLIENT, ids=lambda value: type(value).__name__)
@@ -107,14 +116,14 @@ def test_bytes_become_the_packet(data: bytes, packet: ClientPacket) -> None:
 
 @pytest.mark.parametrize(("data", "packet"), FROM_SERVER, ids=lambda value: type(value).__name__)
 def test_the_packet_becomes_bytes(data: bytes, packet: ServerPacket) -> None:
-    assert encode(packet) == data
+    assert encode(packet, MQTT_3_1_1) == data
 
 
 @pytest.mark.parametrize(("data", "packet"), FROM_CLIENT, ids=lambda value: type(value).__name__)
 def test_a_body_cut_short_is_the_packet_of_a_shorter_payload_or_invalid(data: bytes, packet: ClientPacket) -> None:
     for size in range(len(body(data))):
         try:
-            shorter = decode(data[0] >> 4, data[0] & 0x0F, body(data)[:size], MQTT_3_1_1)
+            shorter = read_body(data, body(data)[:size])
         except InvalidPacketError:
             continue
         assert type(shorter) is type(packet)
@@ -128,7 +137,7 @@ def test_a_body_cut_short_is_the_packet_of_a_shorter_payload_or_invalid(data: by
 )
 def test_bytes_behind_the_end_are_invalid(data: bytes, packet: ClientPacket) -> None:
     with pytest.raises(InvalidPacketError):
-        decode(data[0] >> 4, data[0] & 0x0F, body(data) + b"\0", MQTT_3_1_1)
+        read_body(data, body(data) + b"\0")
 
 
 INVALID = {
@@ -149,7 +158,7 @@ INVALID = {
     "DISCONNECT with a flag": b"\xe8\x00",
     "SUBSCRIBE without a filter": b"\x82\x02\x00\x05",
     "SUBSCRIBE with reserved QoS bits": b"\x82\x06\x00\x05\x00\x01#\x04",
-    "SUBSCRIBE with too many filters": b"\x82\x00\x00\x05" + b"\x00\x01#\x00" * (MAX_TOPIC_FILTERS + 1),
+    "SUBSCRIBE with too many filters": b"\x82\x00\x00\x05" + b"\x00\x01#\x00" * (LIMITS.max_topic_filters + 1),
     "UNSUBSCRIBE without a filter": b"\xa2\x02\x00\x05",
     "CONNECT with a flag in its header": b"\x11\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01c",
     "CONNECT with its reserved flag": b"\x10\x0d\x00\x04MQTT\x04\x03\x00\x3c\x00\x01c",
@@ -187,9 +196,9 @@ def test_clients_of_version_3_1_may_flag_credentials_they_leave_out() -> None:
 
 
 @pytest.mark.parametrize(
-    "name_and_level", [b"\x00\x04MQTT\x05", b"\x00\x04MQTT\x03", b"\x00\x06MQIsdp\x04", b"\x00\x04MQTT\x84"]
+    "name_and_level", [b"\x00\x04MQTT\x06", b"\x00\x04MQTT\x03", b"\x00\x06MQIsdp\x04", b"\x00\x04MQTT\x84"]
 )
 def test_an_unknown_level_has_a_return_code_whatever_follows_it(name_and_level: bytes) -> None:
-    with pytest.raises(RemoteProtocolError) as caught:
-        decode(1, 0, name_and_level + b"\xff\xff", None)
+    with pytest.raises(InvalidPacketError) as caught:
+        decode(1, 0, Fields(name_and_level + b"\xff\xff", LIMITS, None))
     assert caught.value.reason_code is ReasonCode.UNSUPPORTED_PROTOCOL_VERSION

@@ -16,6 +16,7 @@ from kpc.mqtt.packets import (
     Unsubscribe,
     Will,
 )
+from kpc.mqtt.reasons import ReasonCode
 from kpc.mqtt.versions import MQTT_3_1_1
 
 INVALID: dict[str, Callable[[], object]] = {
@@ -40,7 +41,7 @@ INVALID: dict[str, Callable[[], object]] = {
     "two hashes": lambda: Subscription(topic_filter="#/#", qos=0),
     "plus inside a level": lambda: Unsubscribe(packet_id=1, topic_filters=("a/b+",)),
     "subscription QoS 3": lambda: Subscription(topic_filter="a", qos=3),
-    "granted QoS 3": lambda: Suback(packet_id=1, granted=(3,)),
+    "refused for being malformed": lambda: Suback(packet_id=1, reason_codes=(ReasonCode.MALFORMED_PACKET,)),
     "wildcard in will topic": lambda: Will(topic="#", payload=b""),
     "keep alive of 17 bits": lambda: Connect(version=MQTT_3_1_1, client_id="a", keep_alive=65_536),
     "null in client id": lambda: Connect(version=MQTT_3_1_1, client_id="\0"),

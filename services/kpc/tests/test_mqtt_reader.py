@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpc.mqtt.errors import RemoteProtocolError
+from kpc.mqtt.limits import SessionLimits
 from kpc.mqtt.packets import ClientPacket, Connect, Disconnect, Pingreq, Publish, Pubrel, Subscribe, Unsubscribe
 from kpc.mqtt.reader import PacketReader
 
@@ -23,6 +24,7 @@ PACKETS = [
 ]
 TYPES = [Connect, Publish, Subscribe, Publish, Pubrel, Unsubscribe, Pingreq, Disconnect]
 STREAM = b"".join(PACKETS)
+LIMITS = SessionLimits(max_packet_size=1000)
 
 
 def drain(reader: PacketReader) -> list[ClientPacket]:
@@ -33,20 +35,20 @@ def drain(reader: PacketReader) -> list[ClientPacket]:
 
 
 def connected_reader(max_packet_size: int = 1000) -> PacketReader:
-    reader = PacketReader(max_packet_size)
+    reader = PacketReader(SessionLimits(max_packet_size=max_packet_size))
     reader.feed(CONNECT)
     assert isinstance(reader.next_packet(), Connect)
     return reader
 
 
 def test_a_stream_fed_whole_is_all_its_packets() -> None:
-    reader = PacketReader(1000)
+    reader = PacketReader(LIMITS)
     reader.feed(STREAM)
     assert [type(packet) for packet in drain(reader)] == TYPES
 
 
 def test_a_stream_fed_byte_by_byte_is_all_its_packets() -> None:
-    reader, packets = PacketReader(1000), []
+    reader, packets = PacketReader(LIMITS), []
     for position in range(len(STREAM)):
         reader.feed(STREAM[position : position + 1])
         packets += drain(reader)
@@ -56,13 +58,13 @@ def test_a_stream_fed_byte_by_byte_is_all_its_packets() -> None:
 def test_a_stream_cut_anywhere_is_the_packets_before_the_cut() -> None:
     ends = [sum(map(len, PACKETS[: count + 1])) for count in range(len(PACKETS))]
     for size in range(len(STREAM)):
-        reader = PacketReader(1000)
+        reader = PacketReader(LIMITS)
         reader.feed(STREAM[:size])
         assert [type(packet) for packet in drain(reader)] == TYPES[: sum(end <= size for end in ends)]
 
 
 def test_what_follows_a_packet_waits_for_the_next_call() -> None:
-    reader = PacketReader(1000)
+    reader = PacketReader(LIMITS)
     reader.feed(CONNECT + b"\xc0\x00\xc0")
     assert isinstance(reader.next_packet(), Connect)
     assert reader.next_packet() == Pingreq()
@@ -73,7 +75,7 @@ def test_what_follows_a_packet_waits_for_the_next_call() -> None:
 
 @pytest.mark.parametrize("first_byte", [b"\x00", b"\x20", b"\x30", b"\x82", b"\xc0", b"\xe0", b"\xf0", b"G"])
 def test_a_stream_that_does_not_begin_with_connect_is_refused_at_its_first_byte(first_byte: bytes) -> None:
-    reader = PacketReader(1000)
+    reader = PacketReader(LIMITS)
     reader.feed(first_byte)
     with pytest.raises(RemoteProtocolError):
         reader.next_packet()
@@ -124,7 +126,7 @@ def test_a_damaged_stream_raises_nothing_but_the_protocol_error(data: st.DataObj
     ):
         stream[position] = byte
     cut = data.draw(st.integers(0, len(stream)))
-    reader = PacketReader(1000)
+    reader = PacketReader(LIMITS)
     with contextlib.suppress(RemoteProtocolError):
         for part in (stream[:cut], stream[cut:]):
             reader.feed(part)
@@ -134,7 +136,7 @@ def test_a_damaged_stream_raises_nothing_but_the_protocol_error(data: st.DataObj
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=60), st.sampled_from([1, 3, 8, 10]))
 def test_random_bodies_raise_nothing_but_the_protocol_error(body: bytes, packet_type: int) -> None:
-    reader = PacketReader(1000) if packet_type == 1 else connected_reader()
+    reader = PacketReader(LIMITS) if packet_type == 1 else connected_reader()
     reader.feed(bytes((packet_type << 4 | (2 if packet_type > 3 else 0), len(body))) + body)
     with contextlib.suppress(RemoteProtocolError):
         assert reader.next_packet() is not None

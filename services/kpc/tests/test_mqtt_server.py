@@ -12,9 +12,9 @@ import pytest
 
 from kaa_common.errors import StartError
 from kpc.mqtt.events import Disconnected, DisconnectReason
+from kpc.mqtt.limits import SessionLimits
 from kpc.mqtt.packets import Connect, Publish, Subscribe
 from kpc.mqtt.reasons import DONE, WITHHELD, PublishResult, ReasonCode
-from kpc.mqtt.session import SessionLimits
 from kpc.mqtt_connection import Connection, ServerLimits
 from kpc.mqtt_listeners import TcpListener
 from kpc.mqtt_server import MqttServer

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpc.mqtt.errors import InflightLimitError, LocalProtocolError
+from kpc.mqtt.errors import LocalProtocolError
 from kpc.mqtt.events import Disconnected, DisconnectReason, Event
+from kpc.mqtt.limits import SessionLimits
 from kpc.mqtt.packets import Connect, Publish, Subscribe, Subscription, Unsubscribe
 from kpc.mqtt.reasons import ReasonCode
-from kpc.mqtt.session import ServerSession, SessionLimits
+from kpc.mqtt.session import ServerSession
 from kpc.mqtt.states import TRANSITIONS, Command, State
 from kpc.mqtt.versions import MQTT_3_1, MQTT_3_1_1
 
@@ -92,7 +93,6 @@ def test_a_refused_client_is_told_why_and_closed() -> None:
 @pytest.mark.parametrize(
     ("connect", "answer"),
     [
-        (b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x01c", b"\x20\x02\x00\x01"),
         (b"\x10\x0d\x00\x04MQTT\x06\x02\x00\x3c\x00\x01c", b"\x20\x02\x00\x01"),
         (b"\x10\x0c\x00\x04MQTT\x04\x00\x00\x3c\x00\x00", b"\x20\x02\x00\x02"),
         (b"\x10\x0e\x00\x06MQIsdp\x03\x00\x00\x3c\x00\x00", b"\x20\x02\x00\x02"),
@@ -101,7 +101,7 @@ def test_a_refused_client_is_told_why_and_closed() -> None:
         (b"GET / HTTP/1.1\r\n\r\n", b""),
         (b"\x30\x03\x00\x01a", b""),
     ],
-    ids=["MQTT 5", "level 6", "no id 3.1.1", "no id 3.1", "other protocol", "TLS", "HTTP", "PUBLISH first"],
+    ids=["level 6", "no id 3.1.1", "no id 3.1", "other protocol", "TLS", "HTTP", "PUBLISH first"],
 )
 def test_a_client_that_cannot_be_talked_to_is_answered_where_mqtt_has_an_answer(connect: bytes, answer: bytes) -> None:
     session = new_session()
@@ -301,18 +301,32 @@ def test_identifiers_wrap_around_and_skip_those_in_use() -> None:
     assert session.data_to_send() == b"\x32\x05\x00\x01a\x00\x02"
 
 
-def test_a_client_that_does_not_acknowledge_is_sent_no_more() -> None:
+def test_a_client_that_does_not_acknowledge_is_sent_the_next_when_it_does() -> None:
     session = connected_session(SessionLimits(max_inflight=2))
-    session.publish("a", b"", qos=1)
-    session.publish("a", b"", qos=1)
-    session.data_to_send()
-    with pytest.raises(InflightLimitError):
+    for _ in range(4):
         session.publish("a", b"", qos=1)
-    assert session.data_to_send() == b""
-    session.publish("a", b"")
-    feed(session, b"\x40\x02\x00\x01")
-    session.publish("a", b"", qos=1)
-    assert session.data_to_send() == b"\x30\x03\x00\x01a" + b"\x32\x05\x00\x01a\x00\x03"
+    assert session.data_to_send() == b"\x32\x05\x00\x01a\x00\x01" + b"\x32\x05\x00\x01a\x00\x02"
+    session.publish("b", b"")
+    assert session.data_to_send() == b"\x30\x03\x00\x01b"
+    assert feed(session, b"\x40\x02\x00\x01") == []
+    assert session.data_to_send() == b"\x32\x05\x00\x01a\x00\x03"
+    assert feed(session, b"\x40\x02\x00\x01" + b"\x40\x02\x00\x04" + b"\x40\x02\x00\x03") == []
+    assert session.data_to_send() == b"\x32\x05\x00\x01a\x00\x04"
+
+
+@pytest.mark.parametrize(
+    "limits", [SessionLimits(max_inflight=2, max_queued=1), SessionLimits(max_inflight=2, max_queued_bytes=60)]
+)
+def test_a_client_for_which_too_much_waits_is_closed(limits: SessionLimits) -> None:
+    session = connected_session(limits)
+    for _ in range(3):
+        session.publish("a", b"x" * 50, qos=1)
+    assert not session.close_expected()
+    session.publish("a", b"x" * 50, qos=1)
+    (end,) = session.events(9)
+    assert isinstance(end, Disconnected)
+    assert end.reason is DisconnectReason.CLOSED_BY_SERVER
+    assert end.detail == "leaves 2 messages unacknowledged, 1 more wait"
 
 
 def test_an_acknowledgement_of_nothing_is_ignored() -> None:

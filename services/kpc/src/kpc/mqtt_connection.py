@@ -8,14 +8,19 @@ in one piece. Everything that happens ends in `pump`, which brings calls, readin
 import asyncio
 import logging
 import socket
+import uuid
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
+from kpc.mqtt.errors import PacketTooLargeError
 from kpc.mqtt.events import Disconnected, Event
+from kpc.mqtt.limits import SessionLimits
 from kpc.mqtt.packets import Connect, Publish, Subscribe
+from kpc.mqtt.properties import NO_PROPERTIES, Properties
 from kpc.mqtt.reasons import PublishResult, ReasonCode
-from kpc.mqtt.session import ServerSession, SessionLimits
+from kpc.mqtt.session import ServerSession
+from kpc.mqtt.versions import Version
 
 if TYPE_CHECKING:
     from kpc.mqtt_server import MqttServer
@@ -112,16 +117,26 @@ class Connection(asyncio.BufferedProtocol):
         """Whether messages still reach the client."""
         return self._accepted and not self._closing and not self._session.close_expected()
 
-    def publish(self, topic: str, payload: bytes, qos: int = 0) -> bool:
-        """Send a message, without waiting; False if the connection is closed, and the message goes nowhere.
+    @property
+    def version(self) -> Version | None:
+        """The version of MQTT that the client speaks, from `connected` on."""
+        return self._session.version
 
-        Raises InflightLimitError when the client leaves too many QoS 1 messages unacknowledged.
+    def publish(self, topic: str, payload: bytes, qos: int = 0, properties: Properties = NO_PROPERTIES) -> bool:
+        """Send a message, without waiting; False if it goes nowhere: the connection is closed, or the client takes no
+        message as large. Properties are for MQTT 5; other versions know none.
+
+        Ends the connection if the client leaves too many QoS 1 messages unacknowledged.
         """
         if not self.is_open:
             return False
-        self._session.publish(topic, payload, qos)
+        try:
+            self._session.publish(topic, payload, qos, properties)
+        except PacketTooLargeError as exc:
+            logger.debug("%s: %s", self, exc)
+            return False
         self._pump_soon()
-        return True
+        return self.is_open
 
     def close(self, detail: str, reason_code: ReasonCode = ReasonCode.UNSPECIFIED_ERROR) -> None:
         """End the connection; the client is told both, if its version of MQTT can."""
@@ -198,7 +213,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def _may_start_calls(self) -> bool:
         server = self._server
-        return self._calls < server.limits.max_calls and self._writable and not self._deciding and not server.stopping
+        if self._calls >= server.limits.max_calls or self._session.is_full:
+            return False
+        return self._writable and not self._deciding and not server.stopping
 
     def _pump_soon(self) -> None:
         # Once per turn of the event loop: all that its calls have to say leaves in one write.
@@ -211,7 +228,9 @@ class Connection(asyncio.BufferedProtocol):
             case Publish():
                 self._start_call(self._handle_publish(event))
             case Connect():
-                self.client_id = event.client_id
+                # [MQTT-3.1.3-6] of MQTT 5: "It MUST assign a unique ClientID to that Client."
+                is_assigned = event.version.has_properties and not event.client_id
+                self.client_id = f"kpc-{uuid.uuid4().hex}" if is_assigned else event.client_id
                 self._deciding = True
                 self._start_call(self._decide(event))
             case Subscribe():
@@ -244,10 +263,10 @@ class Connection(asyncio.BufferedProtocol):
         if not self._accepted:
             self._session.refuse(reason_code)
             return
-        self._session.accept(self._loop.time())
+        self._session.accept(self._loop.time(), self.client_id)
         self._server.connections.add(self)
         self._watch_deadline()
-        logger.info("%s established: MQTT %s, client id %r", self, connect.version.name, connect.client_id)
+        logger.info("%s established: MQTT %s, client id %r", self, connect.version.name, self.client_id)
 
     async def _handle_publish(self, publish: Publish) -> None:
         result = await self._server.handler.published(self, publish)
@@ -257,7 +276,7 @@ class Connection(asyncio.BufferedProtocol):
             self._session.withhold(publish.packet_id, self._loop.time())
             self._watch_deadline()
         else:
-            self._session.acknowledge(publish.packet_id)
+            self._session.acknowledge(publish.packet_id, result)
 
     async def _say_goodbye(self, end: Disconnected) -> None:
         try:

@@ -5,22 +5,30 @@ and nothing is set aside for a length that was only announced. A packet that is 
 from its first bytes, before its body has arrived.
 """
 
-from kpc.mqtt.codec import DECODERS, decode
+from kpc.mqtt.decoder import DECODERS, decode
 from kpc.mqtt.errors import InvalidPacketError, RemoteProtocolError
+from kpc.mqtt.limits import SessionLimits
 from kpc.mqtt.packet_types import PacketType
-from kpc.mqtt.packets import ClientPacket, Connect
+from kpc.mqtt.packets import ClientPacket
+from kpc.mqtt.reasons import ReasonCode
 from kpc.mqtt.versions import Version
+from kpc.mqtt.wire import Fields
 
 MAX_LENGTH_BYTES = 4
 
 
 class PacketReader:
-    """Feed it bytes, ask it for packets; after a RemoteProtocolError it is of no further use."""
+    """Feed it bytes, ask it for packets; after a RemoteProtocolError it is of no further use.
 
-    def __init__(self, max_packet_size: int) -> None:
-        self._max_packet_size = max_packet_size
+    `version` is what the client's CONNECT says, even if that is wrong further on.
+    """
+
+    __slots__ = ("_buffer", "_limits", "version")
+
+    def __init__(self, limits: SessionLimits) -> None:
+        self.version: Version | None = None
+        self._limits = limits
         self._buffer = bytearray()
-        self._version: Version | None = None
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         self._buffer += data
@@ -38,21 +46,22 @@ class PacketReader:
         body = self._find_body()
         if body is None:
             return None
-        data = bytes(buffer[body])
+        fields = Fields(bytes(buffer[body]), self._limits, self.version)
         del buffer[: body.stop]
         try:
-            packet = decode(packet_type, flags, data, self._version)
+            return decode(packet_type, flags, fields)
         except InvalidPacketError as exc:
-            raise RemoteProtocolError(f"{PacketType(packet_type).name}: {exc}") from exc
-        if isinstance(packet, Connect):
-            self._version = packet.version
-        return packet
+            raise RemoteProtocolError(f"{PacketType(packet_type).name}: {exc}", exc.reason_code) from exc
+        finally:
+            self.version = fields.version
 
     def _check_type(self, packet_type: int) -> None:
-        if packet_type not in DECODERS:
-            raise RemoteProtocolError(f"a packet of type {packet_type} from a client")
+        version = self.version
+        is_new = packet_type == PacketType.AUTH and version is not None and not version.has_properties
+        if packet_type not in DECODERS or is_new:
+            raise RemoteProtocolError(f"a packet of type {packet_type} from a client", ReasonCode.MALFORMED_PACKET)
         # [MQTT-3.1.0-1] "the first Packet sent from the Client to the Server MUST be a CONNECT Packet."
-        if self._version is None and packet_type != PacketType.CONNECT:
+        if self.version is None and packet_type != PacketType.CONNECT:
             raise RemoteProtocolError(f"{PacketType(packet_type).name} before CONNECT")
 
     def _find_body(self) -> slice | None:
@@ -64,8 +73,9 @@ class PacketReader:
                 break
         else:
             if len(self._buffer) > MAX_LENGTH_BYTES:
-                raise RemoteProtocolError("the remaining length has more than four bytes")
+                raise RemoteProtocolError("a remaining length of more than four bytes", ReasonCode.MALFORMED_PACKET)
             return None
-        if start + length > self._max_packet_size:
-            raise RemoteProtocolError(f"a packet of {start + length} bytes, more than {self._max_packet_size}")
-        return slice(start, start + length) if len(self._buffer) >= start + length else None
+        size, most = start + length, self._limits.max_packet_size
+        if size > most:
+            raise RemoteProtocolError(f"a packet of {size} bytes, more than {most}", ReasonCode.PACKET_TOO_LARGE)
+        return slice(start, size) if len(self._buffer) >= size else None

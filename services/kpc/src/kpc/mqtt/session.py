@@ -1,4 +1,4 @@
-"""One client's MQTT session, seen from the server (MQTT 3.1.1 §3 and §4), without I/O and without a clock.
+"""One client's MQTT session, seen from the server (MQTT 3.1.1 §3 and §4, MQTT 5 §3 and §4), without I/O and clock.
 
 What may happen when is the table in states.py, and only `_step` moves along it. Bytes go in with `receive_data` and
 `receive_eof`, `events` reads them and says what happened, `data_to_send` is what to write, `close_expected` says that
@@ -9,19 +9,23 @@ is taken, and answered with "session present" 0; wills and RETAIN are taken and 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
-from kpc.mqtt.codec import encode
+from kpc.mqtt.encoder import encode
 from kpc.mqtt.errors import (
-    InflightLimitError,
     InvalidPacketError,
     LocalProtocolError,
+    PacketTooLargeError,
     ProtocolError,
+    QueueFullError,
     RemoteProtocolError,
 )
 from kpc.mqtt.events import Disconnected, DisconnectReason, Event
+from kpc.mqtt.inbound import Inbound
+from kpc.mqtt.last_words import last_words
+from kpc.mqtt.limits import SessionLimits
+from kpc.mqtt.outbound import Outbound
 from kpc.mqtt.packets import (
-    MAX_UINT16,
     ClientPacket,
     Connack,
     Connect,
@@ -29,7 +33,6 @@ from kpc.mqtt.packets import (
     Pingreq,
     Pingresp,
     Puback,
-    Pubcomp,
     Publish,
     Pubrec,
     Pubrel,
@@ -39,56 +42,53 @@ from kpc.mqtt.packets import (
     Unsuback,
     Unsubscribe,
 )
+from kpc.mqtt.properties import NO_PROPERTIES, Properties
 from kpc.mqtt.reader import PacketReader
-from kpc.mqtt.reasons import ReasonCode
+from kpc.mqtt.reasons import DONE, PublishResult, ReasonCode
 from kpc.mqtt.states import TRANSITIONS, Command, State, Step
-
-MAX_QOS = 1
-"""The highest QoS of what we send. Devices know no better: PubSubClient, the most common one, has no QoS 2."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionLimits:
-    """How much one client may ask for."""
-
-    max_packet_size: int = 1024 * 1024
-    """What NATS carries by default; a larger message could not be passed on."""
-    connect_timeout: float = 10.0
-    """Seconds for CONNECT to arrive and be decided upon: a slow mobile network, not an idle port scanner."""
-    withheld_for: float = 10.0
-    """Seconds that a message may stay withheld. Then the session ends: before MQTT 5 a client sends it again only on a
-    new connection, and until then has one place less for others in its own window, of 20 in paho, of 1 in others."""
-    max_inflight: int = 1024
-    """Unfinished QoS 1 and QoS 2 exchanges in each direction: clients finish each at once, so this many means never."""
-
-
-@dataclass(slots=True)
-class _Receipt:
-    """The acknowledgement that a QoS 1 or 2 message will get, and whether it is due."""
-
-    answer: Puback | Pubrec
-    due: bool = False
+from kpc.mqtt.subscriptions import MAX_QOS, Subscriptions
+from kpc.mqtt.terms import Terms
+from kpc.mqtt.topic_aliases import TopicAliases
+from kpc.mqtt.versions import MQTT_3_1_1, Version
+from kpc.mqtt.wire import MAX_VARIABLE
 
 
 class ServerSession:
     """The protocol of one connection; *now* is when it was opened."""
 
+    __slots__ = (
+        "_aliases",
+        "_connect_deadline",
+        "_end",
+        "_end_told",
+        "_eof",
+        "_inbound",
+        "_last_data",
+        "_last_packet",
+        "_limits",
+        "_outbound",
+        "_outgoing",
+        "_reader",
+        "_state",
+        "_subscriptions",
+        "_terms",
+    )
+
     def __init__(self, limits: SessionLimits, now: float) -> None:
         self._limits = limits
-        self._reader = PacketReader(limits.max_packet_size)
+        self._reader = PacketReader(limits)
         self._state = State.AWAITING_CONNECT
         self._outgoing: list[bytes] = []
         self._connect_deadline = now + limits.connect_timeout
-        self._silence_allowed = 0.0
         self._last_data = self._last_packet = now
         self._eof = False
         self._end: Disconnected | None = None
         self._end_told = False
-        self._unacknowledged: dict[int, _Receipt] = {}
-        self._unreleased: set[int] = set()
-        self._withheld: dict[int, float] = {}
-        self._inflight: set[int] = set()
-        self._last_packet_id = 0
+        self._terms: Terms | None = None
+        self._inbound = Inbound()
+        self._outbound = Outbound(limits)
+        self._subscriptions = Subscriptions(limits)
+        self._aliases = TopicAliases(limits.topic_alias_maximum)
 
     # What goes in and what comes out
 
@@ -106,20 +106,20 @@ class ServerSession:
         """What happened, in order, at most *limit* events and then perhaps Disconnected; the rest stays unread."""
         events: list[Event] = []
         try:
-            while len(events) < limit and self._state in (State.AWAITING_CONNECT, State.CONNECTED):
+            while len(events) < limit and self._state in (State.AWAITING_CONNECT, State.CONNECTED) and not self.is_full:
                 packet = self._reader.next_packet()
                 if packet is None:
                     if self._eof:
                         self._close(DisconnectReason.EOF)
                     break
                 self._last_packet = self._last_data
+                if isinstance(packet, Disconnect):
+                    self._check_goodbye(packet)
                 self._step(type(packet), RemoteProtocolError)
                 events += self._receive(packet)
         except RemoteProtocolError as exc:
             # [MQTT-4.8.0-1] "it MUST close the Network Connection on which it received that Control Packet".
-            if exc.reason_code is not None and self._state is not State.CONNECTED:
-                self._send(Connack(reason_code=exc.reason_code))
-            self._close(DisconnectReason.PROTOCOL_ERROR, str(exc))
+            self._end_with(DisconnectReason.PROTOCOL_ERROR, str(exc), exc.reason_code)
         if self._end is not None and not self._end_told:
             self._end_told = True
             events.append(self._end)
@@ -135,6 +135,13 @@ class ServerSession:
         """Whether the session is over: write what is left, then close the connection."""
         return self._state is State.CLOSED
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the client's messages wait for each other and no more are read: before MQTT 5 it knows no limit."""
+        if self._inbound.unsettled < self._limits.max_inflight:
+            return False
+        return not self._agreed.version.has_properties
+
     # The time
 
     def next_deadline(self) -> float | None:
@@ -149,19 +156,16 @@ class ServerSession:
         deadline = self.next_deadline()
         if deadline is None or now < deadline:
             return
-        if self._state is State.CONNECTED and deadline == self._withheld_deadline():
-            self._close(DisconnectReason.CLOSED_BY_SERVER, "messages were not taken, the client is to send them again")
-            return
-        if self._state is State.CONNECTED:
+        if self._state is not State.CONNECTED:
+            # §3.1.4: "If the Server does not receive a CONNECT Packet within a reasonable amount of time [...], the
+            # Server SHOULD close the connection."
+            self._end_with(DisconnectReason.CONNECT_TIMEOUT, "", ReasonCode.SERVER_UNAVAILABLE)
+        elif deadline == self._withheld_deadline():
+            self.close("messages were not taken, the client is to send them again", ReasonCode.SERVER_BUSY)
+        else:
             # [MQTT-3.1.2-24] "If the Keep Alive value is non-zero and the Server does not receive a Control Packet from
             # the Client within one and a half times the Keep Alive time period, it MUST disconnect".
-            self._close(DisconnectReason.KEEP_ALIVE)
-            return
-        if self._state is State.DECIDING:
-            self._send(Connack(reason_code=ReasonCode.SERVER_UNAVAILABLE))
-        # §3.1.4: "If the Server does not receive a CONNECT Packet within a reasonable amount of time [...], the Server
-        # SHOULD close the connection."
-        self._close(DisconnectReason.CONNECT_TIMEOUT)
+            self._end_with(DisconnectReason.KEEP_ALIVE, "", ReasonCode.KEEP_ALIVE_TIMEOUT)
 
     def excuse_silence(self, now: float) -> None:
         """Start the keep alive anew: the client was not listened to, so its silence says nothing."""
@@ -169,63 +173,84 @@ class ServerSession:
 
     # What the owner may do; LocalProtocolError if it may not
 
-    def accept(self, now: float) -> None:
-        """Let the client in."""
+    def accept(self, now: float, client_id: str = "") -> None:
+        """Let the client in; *client_id* becomes its own if its version lets it have none."""
         self._step(Command.ACCEPT, LocalProtocolError)
-        self._send(Connack(reason_code=ReasonCode.SUCCESS))
+        terms = self._agreed
+        properties = terms.announced(self._limits, client_id) if terms.version.has_properties else NO_PROPERTIES
+        self._send(Connack(reason_code=ReasonCode.SUCCESS, properties=properties))
         self._last_packet = now
 
     def refuse(self, reason_code: ReasonCode) -> None:
         """Tell the client why not; the session is over."""
+        words = last_words(self._state, self.version, reason_code)
         self._step(Command.REFUSE, LocalProtocolError)
-        self._send(Connack(reason_code=reason_code))
+        if words is not None:
+            self._send(words)
         self._close(DisconnectReason.REFUSED, reason_code.name)
 
-    def publish(self, topic: str, payload: bytes, qos: int = 0) -> None:
-        """Send a message, whether or not the client subscribed.
+    def publish(self, topic: str, payload: bytes, qos: int = 0, properties: Properties = NO_PROPERTIES) -> None:
+        """Send a message, whether or not the client subscribed; QoS 1 waits while the client's window is full.
 
-        Raises InflightLimitError when the client leaves too many QoS 1 messages unacknowledged.
+        Ends the session if too many wait already. Raises PacketTooLargeError if the client takes none as large.
         """
         self._step(Command.PUBLISH, LocalProtocolError)
         if qos > MAX_QOS:
             raise LocalProtocolError(f"QoS {qos} is not sent, only 0 to {MAX_QOS}")
-        packet_id = self._free_packet_id() if qos else None
+        identifiers = self._subscriptions.identifiers(topic)
+        if identifiers:
+            properties = replace(properties, subscription_identifiers=identifiers)
+        packet_id = self._outbound.free_packet_id() if qos else None
         try:
-            packet = Publish(topic=topic, payload=payload, qos=qos, packet_id=packet_id)
+            packet = Publish(topic=topic, payload=payload, qos=qos, packet_id=packet_id, properties=properties)
         except InvalidPacketError as exc:
             raise LocalProtocolError(str(exc)) from exc
-        if packet_id is not None:
-            self._inflight.add(packet_id)
-            self._last_packet_id = packet_id
-        self._send(packet)
+        data = encode(packet, self._agreed.version)
+        most = self._agreed.maximum_packet_size
+        if len(data) > most:
+            raise PacketTooLargeError(f"a message of {len(data)} bytes for a client that takes {most}")
+        try:
+            self._outgoing.append(data if packet_id is None else self._outbound.send(packet_id, data))
+        except QueueFullError as exc:
+            self.close(str(exc), ReasonCode.QUOTA_EXCEEDED)
 
-    def acknowledge(self, packet_id: int) -> None:
-        """A received QoS 1 or 2 message is safe with us: say so, as soon as all before it are settled.
-
-        [MQTT-4.6.0-2] "It MUST send PUBACK packets in the order in which the corresponding PUBLISH packets were
-        received"; [MQTT-4.6.0-3] says the same of PUBREC.
-        """
-        self._unsettled(packet_id).due = True
+    def acknowledge(self, packet_id: int, result: PublishResult = DONE) -> None:
+        """It is known what became of a received QoS 1 or 2 message: say so, as soon as all before it are settled."""
+        self._step(Command.SETTLE, LocalProtocolError)
+        explained = result.reason_string and self._agreed.explains
+        properties = Properties(reason_string=result.reason_string) if explained else NO_PROPERTIES
+        self._inbound.settle(packet_id, result.reason_code, properties)
         self._send_due_answers()
 
     def withhold(self, packet_id: int, now: float) -> None:
         """A received QoS 1 or 2 message is not safe with us: it stays with the client, which is to send it again."""
-        self._unsettled(packet_id)
-        del self._unacknowledged[packet_id]
-        self._withheld[packet_id] = now
+        self._step(Command.SETTLE, LocalProtocolError)
+        self._inbound.withhold(packet_id, now)
         self._send_due_answers()
 
     def close(self, detail: str, reason_code: ReasonCode) -> None:
-        """End the session; MQTT before version 5 has no packet to tell the client why."""
-        self._close(DisconnectReason.CLOSED_BY_SERVER, detail)
+        """End the session; the client is told why, as far as its version of MQTT has words for it."""
+        self._end_with(DisconnectReason.CLOSED_BY_SERVER, detail, reason_code)
 
     # How it is done
 
+    @property
+    def version(self) -> Version | None:
+        """What the client speaks, once its CONNECT is read."""
+        return self._reader.version
+
+    @property
+    def _agreed(self) -> Terms:
+        assert self._terms is not None, "there are terms from CONNECT on"
+        return self._terms
+
     def _silence_deadline(self) -> float | None:
-        return self._last_packet + self._silence_allowed if self._silence_allowed else None
+        keep_alive = self._agreed.keep_alive
+        return self._last_packet + 1.5 * keep_alive if keep_alive else None
 
     def _withheld_deadline(self) -> float | None:
-        return next(iter(self._withheld.values())) + self._limits.withheld_for if self._withheld else None
+        since = self._inbound.withheld_since
+        return None if since is None else since + self._limits.withheld_for
 
     def _step(self, step: Step, blame: type[ProtocolError]) -> None:
         state = TRANSITIONS[self._state].get(step)
@@ -234,99 +259,79 @@ class ServerSession:
             raise blame(f"{name} while {self._state.name}")
         self._state = state
 
+    def _end_with(self, reason: DisconnectReason, detail: str, reason_code: ReasonCode) -> None:
+        """End the session with what there is to say about it."""
+        packet = last_words(self._state, self.version, reason_code, detail)
+        if packet is not None:
+            self._send(packet)
+        self._close(reason, detail)
+
     def _close(self, reason: DisconnectReason, detail: str = "") -> None:
         if self._end is None:
             self._state = State.CLOSED
             self._end = Disconnected(reason=reason, detail=detail)
 
     def _send(self, packet: ServerPacket) -> None:
-        self._outgoing.append(encode(packet))
+        data = encode(packet, self.version or MQTT_3_1_1)
+        most = self._terms.maximum_packet_size if self._terms is not None else MAX_VARIABLE
+        if len(data) > most and not isinstance(packet, Pingresp) and packet.properties.reason_string:
+            # [MQTT-3.4.2-2] "The sender MUST NOT send this property if it would increase the size of the PUBACK packet
+            # beyond the Maximum Packet Size specified by the receiver"; the same goes for all others.
+            data = encode(replace(packet, properties=NO_PROPERTIES), self.version or MQTT_3_1_1)
+        if len(data) <= most:
+            self._outgoing.append(data)
+        else:
+            self._close(DisconnectReason.PROTOCOL_ERROR, f"the client takes no more than {most} bytes")
 
     def _receive(self, packet: ClientPacket) -> Sequence[Event]:
         match packet:
             case Publish():
                 return self._receive_publish(packet)
             case Puback():
-                self._inflight.discard(packet.packet_id)
+                self._outgoing.append(self._outbound.acknowledged(packet.packet_id))
             case Pubrel():
-                self._receive_pubrel(packet)
+                self._send(self._inbound.release(packet))
             case Pingreq():
                 self._send(Pingresp())  # [MQTT-3.12.4-1]
             case Connect():
-                self._receive_connect(packet)
+                self._terms = Terms.of(packet, self._limits)
+                self._outbound.restrict(self._terms.receive_maximum)
                 return (packet,)
             case Subscribe():
-                granted = tuple(min(subscription.qos, MAX_QOS) for subscription in packet.subscriptions)
-                self._send(Suback(packet_id=packet.packet_id, granted=granted))  # [MQTT-3.8.4-1]
+                reason_codes = self._subscriptions.subscribe(packet, self._agreed.version)
+                self._send(Suback(packet_id=packet.packet_id, reason_codes=reason_codes))  # [MQTT-3.8.4-1]
                 return (packet,)
             case Unsubscribe():
                 # [MQTT-3.10.4-5] "Even where no Topic Subscriptions are deleted, the Server MUST respond with an
                 # UNSUBACK."
-                self._send(Unsuback(packet_id=packet.packet_id))
+                reason_codes = self._subscriptions.unsubscribe(packet)
+                self._send(Unsuback(packet_id=packet.packet_id, reason_codes=reason_codes))
                 return (packet,)
             case Disconnect():
-                self._close(DisconnectReason.CLEAN)
+                is_plain = packet.reason_code is ReasonCode.SUCCESS
+                self._close(DisconnectReason.CLEAN, "" if is_plain else packet.reason_code.name)
         return ()
 
-    def _receive_connect(self, packet: Connect) -> None:
-        if packet.client_id == "" and not packet.clean_session:
-            # [MQTT-3.1.3-8] "the Server MUST respond to the CONNECT Packet with a CONNACK return code 0x02 (Identifier
-            # rejected) and then close the Network Connection." 3.1 forbids empty identifiers altogether, yet its
-            # clients send them.
-            code = ReasonCode.CLIENT_IDENTIFIER_NOT_VALID
-            raise RemoteProtocolError("no client identifier, but a session to keep", reason_code=code)
-        self._silence_allowed = 1.5 * packet.keep_alive  # [MQTT-3.1.2-24]
-
     def _receive_publish(self, packet: Publish) -> Sequence[Event]:
-        packet_id = packet.packet_id
-        if packet_id is None:
+        if packet.properties.topic_alias is not None:
+            packet = self._aliases.resolve(packet)
+        if packet.packet_id is None:
             return (packet,)
-        if packet.qos == 2 and packet_id in self._unreleased:
-            # [MQTT-4.3.3-2] "Until it has received the corresponding PUBREL packet, the Receiver MUST acknowledge any
-            # subsequent PUBLISH packet with the same Packet Identifier by sending a PUBREC. It MUST NOT cause duplicate
-            # messages to be delivered".
-            self._send(Pubrec(packet_id=packet_id))
-            return ()
-        if packet_id in self._unacknowledged:
-            # [MQTT-2.3.1-2] "it MUST assign it a currently unused Packet Identifier", unless this is a repetition,
-            # which the acknowledgement to come answers too.
-            if not packet.dup:
-                raise RemoteProtocolError(f"packet identifier {packet_id} is in use")
-            return ()
-        if len(self._unacknowledged) + len(self._unreleased) >= self._limits.max_inflight:
-            raise RemoteProtocolError(f"more than {self._limits.max_inflight} unfinished messages")
-        self._withheld.pop(packet_id, None)
-        answer = Puback(packet_id=packet_id) if packet.qos == 1 else Pubrec(packet_id=packet_id)
-        self._unacknowledged[packet_id] = _Receipt(answer)
-        return (packet,)
+        taken = self._inbound.receive(packet)
+        if self._inbound.unfinished > self._limits.max_inflight:
+            # MQTT 5 §3.3.4: "it uses a DISCONNECT packet with Reason Code 0x93 (Receive Maximum exceeded)".
+            message = f"more than {self._limits.max_inflight} unfinished messages"
+            raise RemoteProtocolError(message, ReasonCode.RECEIVE_MAXIMUM_EXCEEDED)
+        if isinstance(taken, Pubrec):
+            self._send(taken)
+        return (packet,) if taken is True else ()
 
-    def _receive_pubrel(self, packet: Pubrel) -> None:
-        # PUBREL answers PUBREC. PUBCOMP now would say that a message is safe which may not be.
-        if packet.packet_id in self._unacknowledged:
-            raise RemoteProtocolError(f"PUBREL before PUBREC of packet identifier {packet.packet_id}")
-        self._unreleased.discard(packet.packet_id)
-        # [MQTT-4.3.3-2] "MUST respond to a PUBREL packet by sending a PUBCOMP packet", known or not.
-        self._send(Pubcomp(packet_id=packet.packet_id))
-
-    def _unsettled(self, packet_id: int) -> _Receipt:
-        self._step(Command.SETTLE, LocalProtocolError)
-        receipt = self._unacknowledged.get(packet_id)
-        if receipt is None or receipt.due:
-            raise LocalProtocolError(f"packet identifier {packet_id} awaits no acknowledgement")
-        return receipt
+    def _check_goodbye(self, packet: Disconnect) -> None:
+        # MQTT 5 §3.14.2.2.2: "If the Session Expiry Interval in the CONNECT packet was zero, then it is a Protocol
+        # Error to set a non-zero Session Expiry Interval in the DISCONNECT packet sent by the Client."
+        if packet.properties.session_expiry_interval and not self._agreed.keeps_session:
+            raise RemoteProtocolError("DISCONNECT asks for a session to be kept, CONNECT did not")
 
     def _send_due_answers(self) -> None:
-        receipts = self._unacknowledged
-        while receipts and (earliest := next(iter(receipts.values()))).due:
-            del receipts[earliest.answer.packet_id]
-            if isinstance(earliest.answer, Pubrec):
-                self._unreleased.add(earliest.answer.packet_id)
-            self._send(earliest.answer)
-
-    def _free_packet_id(self) -> int:
-        if len(self._inflight) >= min(self._limits.max_inflight, MAX_UINT16):
-            raise InflightLimitError(f"{len(self._inflight)} messages await their PUBACK")
-        packet_id = self._last_packet_id % MAX_UINT16 + 1
-        while packet_id in self._inflight:
-            packet_id = packet_id % MAX_UINT16 + 1
-        return packet_id
+        for answer in self._inbound.due():
+            self._send(answer)

@@ -1,0 +1,51 @@
+"""Topic names and topic filters (MQTT 3.1.1 §4.7, MQTT 5 §4.7 and §4.8)."""
+
+from kpc.mqtt.checks import check, check_text
+from kpc.mqtt.errors import InvalidPacketError
+from kpc.mqtt.reasons import ReasonCode
+
+SHARED = "$share/"
+
+
+def check_topic_name(topic: str) -> None:
+    check_text(topic)
+    # [MQTT-4.7.3-1] "All Topic Names and Topic Filters MUST be at least one character long."
+    check(topic != "", "an empty topic name", ReasonCode.TOPIC_NAME_INVALID)
+    # [MQTT-3.3.2-2] "The Topic Name in the PUBLISH Packet MUST NOT contain wildcard characters."
+    check("+" not in topic and "#" not in topic, "a wildcard in a topic name", ReasonCode.TOPIC_NAME_INVALID)
+
+
+def check_topic_filter(topic_filter: str) -> None:
+    check_text(topic_filter)
+    if not _is_topic_filter(topic_filter):
+        raise InvalidPacketError("an empty topic filter, or a misplaced wildcard", ReasonCode.TOPIC_FILTER_INVALID)
+
+
+def _is_topic_filter(topic_filter: str) -> bool:
+    if "#" not in topic_filter and "+" not in topic_filter:
+        return topic_filter != ""  # [MQTT-4.7.3-1]
+    *parents, last = topic_filter.split("/")
+    # [MQTT-4.7.1-2] "it MUST be the last character specified in the Topic Filter."
+    if any("#" in level for level in parents) or ("#" in last and last != "#"):
+        return False
+    # [MQTT-4.7.1-3] "Where it is used it MUST occupy an entire level of the filter."
+    return all(level == "+" for level in (*parents, last) if "+" in level)
+
+
+def matches(topic_filter: str, topic: str) -> bool:
+    """Whether a topic is one of those that the filter means."""
+    if topic_filter == topic:
+        return True
+    filter_levels, levels = topic_filter.split("/"), topic.split("/")
+    # [MQTT-4.7.2-1] "The Server MUST NOT match Topic Filters starting with a wildcard character (# or +) with Topic
+    # Names beginning with a $ character."
+    if topic.startswith("$") and filter_levels[0] in ("+", "#"):
+        return False
+    if filter_levels[-1] == "#":
+        filter_levels.pop()
+        if len(levels) < len(filter_levels):  # "sport/#" also matches "sport"
+            return False
+        levels = levels[: len(filter_levels)]
+    return len(levels) == len(filter_levels) and all(
+        wanted in ("+", level) for wanted, level in zip(filter_levels, levels, strict=True)
+    )
