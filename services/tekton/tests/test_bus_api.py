@@ -5,7 +5,9 @@ from kaa_common.clock import Deadline
 from kaa_common.errors import NotFound
 from kaa_common.messages.acp import (
     GET_APP_VERSION_CONFIG,
+    GET_APPLICATION,
     GET_TENANT_CONFIG,
+    ApplicationRequest,
     AppVersionConfigRequest,
     TenantConfigRequest,
 )
@@ -48,6 +50,20 @@ async def test_an_unknown_application_version_is_answered_404(
     )
     response = (await rpc.call(GET_APP_VERSION_CONFIG, instance, request)).message
     assert (response.status_code, response.app_version_name) == (404, name)
+
+
+async def test_an_application_is_told_with_its_versions(
+    applications: Applications, tenants: Tenants, rpc: Rpc, instance: str
+) -> None:
+    await bus_api.serve(rpc, instance, applications, tenants)
+    await applications.create("meters", {})
+    for suffix in ("v1", "v2"):
+        await applications.create_version("meters", suffix, {})
+    for name, told in (("meters", (200, "tenant", ("meters-v1", "meters-v2"))), ("other", (404, None, ()))):
+        request = ApplicationRequest(**request_header(Deadline.after(5)), app_name=name)
+        response = (await rpc.call(GET_APPLICATION, instance, request)).message
+        assert response.app_name == name
+        assert (response.status_code, response.tenant_id, response.app_version_names) == told
 
 
 async def test_what_other_services_keep_follows_every_change(

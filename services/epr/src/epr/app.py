@@ -5,8 +5,13 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from epr.applications import Applications
 from epr.bus_api import Extension, MetadataManagement
+from epr.filters.activation import Activation
+from epr.filters.bus_api import FilterManagement
 from epr.filters.documents import FILTER_SETS, FILTERS
+from epr.filters.filters import Filters
+from epr.filters.rest_api import FilterApi
 from epr.http_api import EndpointApi
 from epr.register import ENDPOINTS, Register
 from epr.registration import Registrar
@@ -34,6 +39,7 @@ async def work(platform: Platform) -> AsyncIterator[None]:
     async with (
         platform.store(ENDPOINTS, FILTERS, FILTER_SETS) as store,
         open_outbox(store, stream, ENDPOINTS) as outbox,
+        open_outbox(store, stream, FILTERS) as filter_outbox,
         asyncio.TaskGroup() as tasks,
     ):
         register = Register(
@@ -44,15 +50,24 @@ async def work(platform: Platform) -> AsyncIterator[None]:
         app_versions = AppVersions(rpc, names.tekton_instance, names.epmx_instance)
         await app_versions.start()
         api = EndpointApi(register, registrar, app_versions, settings.request_timeout)
+        sender = {"instance": names.epr_instance, "replica_id": rpc.replica_id}
+        activation = Activation(store, filter_outbox, register, **sender)
+        filters = Filters(store, filter_outbox, activation.wake, tenant=names.tenant_id, **sender)
+        applications = Applications(rpc, names.tekton_instance, settings.request_timeout)
+        router = api.router()
+        router.routes.extend(FilterApi(filters, applications).router().routes)
         sweeping = tasks.create_task(registrar.keep_sweeping(), name="reservations")
+        activating = tasks.create_task(activation.keep_activating(), name="filters")
         await Extension(register, app_versions, names.epmx_instance).serve(rpc)
         await MetadataManagement(register, names.epr_instance).serve(rpc)
-        platform.gateway.mount("epr", rest_api(TITLE, DESCRIPTION, "/epr", api.router(), platform.access))
+        await FilterManagement(register, filters, names.epr_instance).serve(rpc)
+        platform.gateway.mount("epr", rest_api(TITLE, DESCRIPTION, "/epr", router, platform.access))
         try:
             yield
         finally:
             platform.gateway.unmount("epr")
             sweeping.cancel()
+            activating.cancel()
 
 
 SERVICE = Service("epr", work)

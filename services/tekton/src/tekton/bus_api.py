@@ -1,9 +1,12 @@
-"""The bus interface: what other services ask about application versions and tenants."""
+"""The bus interface: what other services ask about applications, their versions and tenants."""
 
 from kaa_common import jsontext
 from kaa_common.messages.acp import (
     GET_APP_VERSION_CONFIG,
+    GET_APPLICATION,
     GET_TENANT_CONFIG,
+    ApplicationRequest,
+    ApplicationResponse,
     AppVersionConfigRequest,
     AppVersionConfigResponse,
     TenantConfigRequest,
@@ -31,6 +34,18 @@ async def serve(rpc: Rpc, instance: str, applications: Applications, tenants: Te
             )
         )
 
+    async def get_application(request: ApplicationRequest) -> Reply[ApplicationResponse]:
+        application = await applications.get(request.app_name)
+        return Reply(
+            ApplicationResponse(
+                **answer_header(request),
+                app_name=application.name,
+                tenant_id=application.tenant_id,
+                app_version_names=tuple(application.versions),
+                status_code=200,
+            )
+        )
+
     async def get_tenant_config(request: TenantConfigRequest) -> Reply[TenantConfigResponse]:
         tenant = await tenants.get(request.tenant_id)
         configuration = tenant.configurations.get(request.service_instance_name)
@@ -44,4 +59,5 @@ async def serve(rpc: Rpc, instance: str, applications: Applications, tenants: Te
         )
 
     await rpc.serve(GET_APP_VERSION_CONFIG, instance, get_app_version_config)
+    await rpc.serve(GET_APPLICATION, instance, get_application)
     await rpc.serve(GET_TENANT_CONFIG, instance, get_tenant_config)

@@ -1,4 +1,5 @@
-"""Application Configuration Protocol, a protocol of our own: services look up an application version, or a tenant.
+"""Application Configuration Protocol, a protocol of our own: services look up an application, a version of one,
+or a tenant.
 
 No RFC has these messages (Kaa's services read tekton's REST interface). 17/SCMP says when to look again.
 """
@@ -44,6 +45,7 @@ GET_APP_VERSION_CONFIG = Endpoint(
     owner="tekton",
 )
 
+
 @record(_NAMESPACE)
 class TenantConfigRequest:
     correlation_id: str
@@ -77,4 +79,35 @@ GET_TENANT_CONFIG = Endpoint(
     owner="tekton",
 )
 
-ENDPOINTS = (GET_APP_VERSION_CONFIG, GET_TENANT_CONFIG)
+@record(_NAMESPACE)
+class ApplicationRequest:
+    correlation_id: str
+    timestamp: int
+    timeout: int = 0
+    app_name: str
+
+
+@record(_NAMESPACE)
+class ApplicationResponse:
+    """Status codes: 200; 404 no such application."""
+
+    correlation_id: str
+    timestamp: int
+    timeout: int = 0
+    app_name: str
+    tenant_id: None | str = None
+    app_version_names: tuple[str, ...]
+    status_code: Int
+    reason_phrase: None | str = None
+
+
+GET_APPLICATION = Endpoint(
+    protocol="acp",
+    request_type="application-request",
+    response_type="application-response",
+    request=ApplicationRequest,
+    response=ApplicationResponse,
+    owner="tekton",
+)
+
+ENDPOINTS = (GET_APP_VERSION_CONFIG, GET_TENANT_CONFIG, GET_APPLICATION)

@@ -5,7 +5,7 @@ deleted one is kept, unseen, until its id is taken out of every endpoint.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 
@@ -97,6 +97,65 @@ class Filter:
 
     def deleted(self) -> Self:
         return replace(self, revision=self.revision + 1, status=Status.DELETED)
+
+    def removed_document(self, now: int) -> Document:
+        """A deleted filter that is in no endpoint any more: the outbox removes it, with its last event if need be."""
+        removed = replace(self, revision=self.revision + 1, pending_events=now).to_document()
+        del removed["awaits_pass"]
+        return removed | {"deleted": True}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """The generation of an application's filters, and the pass that brings endpoints to it."""
+
+    id: str
+    revision: int = 0
+    """0 as long as it is not stored: the application has no filters yet."""
+    generation: int = 0
+    holder: str | None = None
+    """The replica that is at it."""
+    held_until: int = 0
+    """When another one may take over."""
+    started_at: int = 0
+    evaluated: int = 0
+    total: int = 0
+    """How many endpoints there were at the start."""
+
+    @classmethod
+    def from_document(cls, document: Document) -> Self:
+        return cls(id=document["_id"], **{name: document[name] for name in document if name != "_id"})
+
+    def to_document(self) -> Document:
+        members = asdict(self)
+        return {"_id": members.pop("id"), **members}
+
+    def is_held_by_other(self, replica_id: str, now: int) -> bool:
+        return self.holder not in (None, replica_id) and self.held_until > now
+
+    def begun(self, replica_id: str, now: int, held_until: int, total: int) -> Self:
+        """With the next generation."""
+        return replace(
+            self,
+            revision=self.revision + 1,
+            generation=self.generation + 1,
+            holder=replica_id,
+            held_until=held_until,
+            started_at=now,
+            evaluated=0,
+            total=total,
+        )
+
+    def renewed(self, held_until: int, evaluated: int) -> Self:
+        return replace(self, revision=self.revision + 1, held_until=held_until, evaluated=evaluated)
+
+    def ended(self) -> Self:
+        return replace(self, revision=self.revision + 1, holder=None)
+
+    def covers(self, filter_: Filter) -> bool:
+        """Whether this is the pass a filter waits for, as far as clocks can tell; only shown, never relied on."""
+        is_running = self.holder is not None
+        return is_running and filter_.status is Status.PENDING and filter_.updated_at <= self.started_at
 
 
 def unique_name(name: str) -> str:
