@@ -44,8 +44,6 @@ PURE = (
     "epr.filters.filter_set",
     "epr.filters.model",
     "epr.filters.queries",
-    "epr.filters",
-    "epr.filters.queries",
     "epr.metadata",
     "epr.model",
     "epr.search",
