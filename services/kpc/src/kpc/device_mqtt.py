@@ -17,11 +17,12 @@ from kaa_common.budget import Budget
 from kpc.clients import Clients
 from kpc.connectivity import Connectivity
 from kpc.edge import Edge, Outcome, Speaker, refusal
-from kpc.kp1 import ERROR, STATUS, error_payload, is_kp1, names_in
+from kpc.kp1 import is_kp1, names_in
 from kpc.mqtt.errors import LocalProtocolError
 from kpc.mqtt.events import Disconnected
 from kpc.mqtt.packets import Connect, Publish, Subscribe
 from kpc.mqtt.reasons import DONE, WITHHELD, PublishResult, ReasonCode
+from kpc.mqtt_answers import answers, too_large
 from kpc.mqtt_connection import Connection
 from kpc.presence import Listeners, Session
 from kpc.rate_limits import RateExceeded, RateLimit
@@ -46,8 +47,6 @@ REASON_CODES = {
     429: ReasonCode.QUOTA_EXCEEDED,
 }
 """What the acknowledgement of a refused message says in MQTT 5."""
-MAX_ANSWERED_TOPIC = 8192
-"""Characters: with its suffix the topic of an answer must fit into MQTT's 65,535 bytes."""
 
 
 class DeviceMqtt:
@@ -164,18 +163,14 @@ class DeviceMqtt:
                     _take_over(other)
 
     def _reply(self, connection: Connection, publish: Publish, outcome: Outcome) -> None:
-        topic, payload = publish.topic + STATUS, outcome.payload
-        if not outcome.is_success:
-            topic, payload = publish.topic + ERROR, error_payload(outcome.status_code, outcome.reason_phrase)
-        elif not outcome.has_request_id and not payload:
-            return
-        if len(publish.topic) > MAX_ANSWERED_TOPIC:
-            return
-        try:
-            if connection.publish(topic, payload, min(publish.qos, MAX_QOS)):
-                self._edge.sent(outcome, len(payload))
-        except LocalProtocolError as exc:
-            connection.close(f"cannot be answered: {exc}", ReasonCode.QUOTA_EXCEEDED)
+        for answer in answers(publish, outcome, connection.version):
+            if connection.publish(answer.topic, answer.payload, min(publish.qos, MAX_QOS), answer.properties):
+                self._edge.sent(outcome, len(answer.payload))
+            elif connection.is_open and outcome.is_success:
+                self._reply(connection, publish, too_large(outcome))
+                return
+            elif connection.is_open:
+                connection.close("takes no packet as large as an answer", ReasonCode.PACKET_TOO_LARGE)
 
 
 def _take_over(left_behind: Connection) -> None:

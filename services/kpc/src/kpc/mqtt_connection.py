@@ -118,9 +118,11 @@ class Connection(asyncio.BufferedProtocol):
         return self._accepted and not self._closing and not self._session.close_expected()
 
     @property
-    def version(self) -> Version | None:
-        """The version of MQTT that the client speaks, from `connected` on."""
-        return self._session.version
+    def version(self) -> Version:
+        """The version of MQTT that the client speaks."""
+        version = self._session.version
+        assert version is not None, "known before the handler hears of the connection"
+        return version
 
     def publish(self, topic: str, payload: bytes, qos: int = 0, properties: Properties = NO_PROPERTIES) -> bool:
         """Send a message, without waiting; False if it goes nowhere: the connection is closed, or the client takes no

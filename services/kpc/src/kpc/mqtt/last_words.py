@@ -2,7 +2,7 @@
 
 from kpc.mqtt.packet_types import PacketType
 from kpc.mqtt.packets import Connack, Disconnect
-from kpc.mqtt.properties import NO_PROPERTIES, Properties
+from kpc.mqtt.properties import explanation
 from kpc.mqtt.reasons import REASONS, ReasonCode
 from kpc.mqtt.states import State
 from kpc.mqtt.versions import Version
@@ -15,7 +15,7 @@ def last_words(
 
     A reason that the packet cannot carry becomes a more general one.
     """
-    properties = Properties(reason_string=detail) if detail else NO_PROPERTIES
+    properties = explanation(detail)
     if state is State.CONNECTED and version is not None and version.has_properties:
         known = reason_code in REASONS[PacketType.DISCONNECT]
         return Disconnect(reason_code=reason_code if known else ReasonCode.UNSPECIFIED_ERROR, properties=properties)

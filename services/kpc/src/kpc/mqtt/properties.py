@@ -21,6 +21,8 @@ Holder = PacketType | Literal["WILL"]
 """What carries properties: a packet, or the will within CONNECT."""
 
 MAX_UINT32 = 0xFFFF_FFFF
+MAX_EXPLANATION = 120
+"""Characters: a packet with it fits into the 256 bytes that small clients take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +156,16 @@ def _rows() -> tuple[PropertyType, ...]:
 
 PROPERTY_TYPES = _rows()
 _BY_IDENTIFIER = {row.identifier: row for row in PROPERTY_TYPES}
+
+
+def readable(text: str) -> str:
+    """*text* as a string of MQTT may be, and as long as people like to read."""
+    return "".join(character if character.isprintable() else " " for character in text[:MAX_EXPLANATION])
+
+
+def explanation(text: str) -> Properties:
+    """Properties that say why, if there is anything to say."""
+    return Properties(reason_string=readable(text)) if text else NO_PROPERTIES
 
 
 def _name(holder: Holder) -> str:

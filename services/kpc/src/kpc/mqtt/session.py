@@ -42,7 +42,7 @@ from kpc.mqtt.packets import (
     Unsuback,
     Unsubscribe,
 )
-from kpc.mqtt.properties import NO_PROPERTIES, Properties
+from kpc.mqtt.properties import NO_PROPERTIES, Properties, explanation
 from kpc.mqtt.reader import PacketReader
 from kpc.mqtt.reasons import DONE, PublishResult, ReasonCode
 from kpc.mqtt.states import TRANSITIONS, Command, State, Step
@@ -217,8 +217,7 @@ class ServerSession:
     def acknowledge(self, packet_id: int, result: PublishResult = DONE) -> None:
         """It is known what became of a received QoS 1 or 2 message: say so, as soon as all before it are settled."""
         self._step(Command.SETTLE, LocalProtocolError)
-        explained = result.reason_string and self._agreed.explains
-        properties = Properties(reason_string=result.reason_string) if explained else NO_PROPERTIES
+        properties = explanation(result.reason_string) if self._agreed.explains else NO_PROPERTIES
         self._inbound.settle(packet_id, result.reason_code, properties)
         self._send_due_answers()
 
