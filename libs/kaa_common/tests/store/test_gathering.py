@@ -34,9 +34,9 @@ class Recorder:
 
 @asynccontextmanager
 async def running(
-    recorder: Recorder, *, capacity: int = 100, batch: int = 100
+    recorder: Recorder, *, capacity: int = 100, batch: int = 100, deadline: float = 10.0
 ) -> AsyncIterator[GatheringThread[Recorder]]:
-    thread = GatheringThread("test", recorder.open, capacity=capacity, batch=batch)
+    thread = GatheringThread("test", recorder.open, capacity=capacity, batch=batch, deadline=deadline)
     await thread.start()
     try:
         yield thread
@@ -87,6 +87,23 @@ async def test_work_whose_caller_gave_up_is_never_done() -> None:
     assert done == ["first"]
 
 
+async def test_who_waits_too_long_for_an_answer_or_a_place_is_told_and_its_work_is_never_done() -> None:
+    recorder = Recorder()
+    done: list[str] = []
+
+    async def give_up(name: str) -> None:
+        with pytest.raises(StoreUnavailable, match=r"test did not answer within 0.1 s"):
+            await thread.submit(lambda _: done.append(name))
+
+    async with running(recorder, capacity=2, deadline=0.1) as thread, asyncio.TaskGroup() as group:
+        group.create_task(give_up("under way"))
+        assert await asyncio.to_thread(recorder.started.wait, 5)
+        group.create_task(give_up("waits for its turn"))
+        group.create_task(give_up("waits for a place"))
+
+    assert done == ["under way"]
+
+
 async def test_an_exception_of_the_batch_reaches_every_caller() -> None:
     recorder = Recorder()
     recorder.release.set()
@@ -118,4 +135,4 @@ async def test_what_opening_raises_is_raised_by_start() -> None:
         raise StoreUnavailable("no disk")
 
     with pytest.raises(StoreUnavailable, match="no disk"):
-        await GatheringThread("test", broken, capacity=1, batch=1).start()
+        await GatheringThread("test", broken, capacity=1, batch=1, deadline=1.0).start()

@@ -36,11 +36,16 @@ def encode_json(document: Document) -> bytes:
         raise InvalidDocument("_id must be a string of at least one character")
     if type(revision) is not int or revision < 1:
         raise InvalidDocument("revision must be an integer of at least 1")
-    check_value(document, MAX_NESTING)
     try:
         text = orjson.dumps(document)
     except TypeError as exc:
+        check_value(document, MAX_NESTING)
         raise InvalidDocument("a string is not valid Unicode") from exc
+    # What JSON cannot hold comes back from the text as something else, and reading that is quicker than looking at each
+    # value. Seldom are there enough brackets in it for too many levels, or a NUL that could be in a key.
+    brackets = text.count(b"[") + text.count(b"{")
+    if brackets > MAX_NESTING or b"\\u0000" in text or orjson.loads(text) != document:
+        check_value(document, MAX_NESTING)
     if len(text) > MAX_BYTES:
         raise InvalidDocument(f"the document is longer than {MAX_BYTES} bytes")
     return text

@@ -2,10 +2,12 @@
 
 The SQLite adapter has one for writes (a batch is a commit) and a few for reads. Work is a function of what the thread
 works on, which is opened, used and closed in the thread. The event loop only ever puts work into a queue and awaits a
-future, which is resolved on the loop after the whole batch is done.
+future, which is resolved on the loop after the whole batch is done. All work has the same time for it, so that the
+first to be late is the first in a row, and one timer does for all.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from queue import Empty, SimpleQueue
@@ -27,11 +29,20 @@ class GatheringThread(Generic[Subject]):
     """Runs the opened process on batches; at most `capacity` pieces of work wait, the callers of more are held back."""
 
     def __init__(
-        self, name: str, process: Callable[[], AbstractContextManager[Process[Subject]]], *, capacity: int, batch: int
+        self,
+        name: str,
+        process: Callable[[], AbstractContextManager[Process[Subject]]],
+        *,
+        capacity: int,
+        batch: int,
+        deadline: float,
     ) -> None:
         self._name = name
         self._open_process = process
         self._batch = batch
+        self._deadline = deadline
+        self._due: deque[tuple[float, asyncio.Future[Any]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
         self._slots = asyncio.Semaphore(capacity)
         self._inbox: SimpleQueue[tuple[Work[Subject], asyncio.Future[Any]] | None] = SimpleQueue()
         self._is_open = False
@@ -55,15 +66,52 @@ class GatheringThread(Generic[Subject]):
         self._is_open = False
         self._inbox.put(None)
         await self._ended
+        if self._timer is not None:
+            self._timer.cancel()
 
     async def submit(self, work: Callable[[Subject], Answer]) -> Answer:
-        """Wait for a free place, then for the answer. Work whose caller gave up before its turn is never done."""
-        async with self._slots:
+        """Wait for a free place, then for the answer. Work whose caller gave up before its turn is never done.
+
+        Raises StoreUnavailable when there is no place, or then no answer, within the deadline.
+        """
+        if self._slots.locked():
+            await self._wait_for_slot()
+        else:
+            await self._slots.acquire()
+        try:
             if not self._is_open:
                 raise StoreUnavailable("the store is closed")
             future: asyncio.Future[Answer] = self._loop.create_future()
+            self._due.append((self._loop.time() + self._deadline, future))
+            if self._timer is None:
+                self._timer = self._loop.call_at(self._due[0][0], self._give_up_late)
             self._inbox.put((work, future))
             return await future
+        finally:
+            self._slots.release()
+
+    async def _wait_for_slot(self) -> None:
+        try:
+            async with asyncio.timeout(self._deadline):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise self._too_late() from None
+
+    def _too_late(self) -> StoreUnavailable:
+        return StoreUnavailable(f"{self._name} did not answer within {self._deadline:g} s")
+
+    def _give_up_late(self) -> None:
+        now = self._loop.time()
+        while self._due and (self._due[0][0] <= now or self._due[0][1].done()):
+            _, future = self._due.popleft()
+            if not future.done():
+                future.set_exception(self._too_late())
+        self._timer = self._loop.call_at(self._due[0][0], self._give_up_late) if self._due else None
+
+    def _answer(self, futures: Sequence[asyncio.Future[Any]], outcomes: Sequence[Any]) -> None:
+        _resolve(futures, outcomes)
+        while self._due and self._due[0][1].done():
+            self._due.popleft()
 
     def _run(self) -> None:
         try:
@@ -71,7 +119,7 @@ class GatheringThread(Generic[Subject]):
                 self._loop.call_soon_threadsafe(_resolve, [self._opened], [None])
                 while batch := self._next_batch():
                     outcomes = _outcomes(process, [work for work, _ in batch])
-                    self._loop.call_soon_threadsafe(_resolve, [future for _, future in batch], outcomes)
+                    self._loop.call_soon_threadsafe(self._answer, [future for _, future in batch], outcomes)
         except Exception as exc:
             self._loop.call_soon_threadsafe(_resolve, [self._opened], [exc])
         finally:
@@ -88,7 +136,7 @@ class GatheringThread(Generic[Subject]):
             if item is None:
                 self._inbox.put(None)  # found again by the next call, when this batch is done
                 break
-            if not item[1].cancelled():
+            if not item[1].done():
                 batch.append(item)
         return batch
 

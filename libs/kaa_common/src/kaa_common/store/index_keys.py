@@ -5,7 +5,7 @@ prefix of bytes, and one BLOB column in SQLite orders a compound index over valu
 value whatever their type: the double nearest to them, then how far they are from it (integers above 2^53).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from struct import pack
@@ -47,6 +47,15 @@ def keys_of(fields: Sequence[str], document: Document) -> set[bytes]:
     if sum(len(column) > 1 for column in columns) > 1:
         raise InvalidDocument(f"more than one of the index fields {', '.join(fields)} leads to an array")
     return {b"".join(combination) for combination in product(*columns)}
+
+
+def changed_fields(fields: Iterable[str], before: Document, after: Document) -> set[str]:
+    """Return those of these top-level fields that may have other index keys now: all whose JSON is not the same."""
+    return {
+        field
+        for field in fields
+        if (old := before.get(field)) is not (new := after.get(field)) and orjson.dumps(old) != orjson.dumps(new)
+    }
 
 
 def position_of(index: Index, document: Document | None, start: int) -> Position | None:

@@ -5,9 +5,8 @@ caller is answered after the COMMIT that holds its write. Three threads read, ea
 never waits for a commit and a lookup never waits for a scan. The event loop itself touches no file.
 """
 
-import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -22,14 +21,12 @@ from kaa_common.store.port import (
     Index,
     Query,
     Scalar,
-    StoreUnavailable,
 )
 from kaa_common.store.sqlite_file import encode_document, open_connection
 from kaa_common.store.sqlite_reader import Reader
 from kaa_common.store.sqlite_writer import Writer
 
 Subject = TypeVar("Subject")
-Answer = TypeVar("Answer")
 
 CAPACITY: Final = 1024  # waiting calls for each thread: a tenth of a second of work for a busy one
 WRITES_PER_COMMIT: Final = 256  # a longer transaction gains nothing more and keeps its callers waiting
@@ -44,10 +41,15 @@ class SqliteStore:
         self._path = path
         self._deadline = deadline
         self._exit_stack = AsyncExitStack()
-        self._writer = GatheringThread("sqlite-write", self._open_writer, capacity=CAPACITY, batch=WRITES_PER_COMMIT)
-        self._lookups = GatheringThread("sqlite-get", self._open_reader, capacity=CAPACITY, batch=READS_PER_TURN)
-        self._pages = GatheringThread("sqlite-page", self._open_reader, capacity=CAPACITY, batch=1)
-        self._scans = GatheringThread("sqlite-scan", self._open_reader, capacity=CAPACITY, batch=1)
+        self._writer = self._thread("sqlite-write", self._open_writer, WRITES_PER_COMMIT, deadline)
+        self._lookups = self._thread("sqlite-get", self._open_reader, READS_PER_TURN, deadline)
+        self._pages = self._thread("sqlite-page", self._open_reader, 1, deadline)
+        self._scans = self._thread("sqlite-scan", self._open_reader, 1, deadline)
+
+    def _thread(
+        self, name: str, process: Callable[[], AbstractContextManager[Process[Subject]]], batch: int, deadline: float
+    ) -> GatheringThread[Subject]:
+        return GatheringThread(name, process, capacity=CAPACITY, batch=batch, deadline=deadline)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -66,36 +68,37 @@ class SqliteStore:
 
     async def ensure(self, collections: Sequence[Collection]) -> None:
         """See `DocumentStore.ensure`."""
-        await self._submit(self._writer, lambda writer: writer.ensure(collections), ENSURE_DEADLINE)
+        ensuring = self._thread("sqlite-ensure", self._open_writer, 1, ENSURE_DEADLINE)
+        await ensuring.start()
+        try:
+            await ensuring.submit(lambda writer: writer.ensure(collections))
+        finally:
+            await ensuring.stop()
 
     async def ping(self) -> None:
         """See `DocumentStore.ping`."""
-        await self._submit(self._lookups, Reader.ping)
+        await self._lookups.submit(Reader.ping)
 
     async def get(self, collection: Collection, ids: Sequence[str]) -> dict[str, Document]:
         """See `DocumentStore.get`."""
         possible = [document_id for document_id in ids if is_text(document_id)]
-        return await self._submit(self._lookups, lambda reader: reader.get(collection.name, possible))
+        return await self._lookups.submit(lambda reader: reader.get(collection.name, possible))
 
     async def insert(self, collection: Collection, document: Document) -> None:
         """See `DocumentStore.insert`."""
         stored = encode_document(document)
-        await self._submit(self._writer, lambda writer: writer.insert(collection.name, stored))
+        await self._writer.submit(lambda writer: writer.insert(collection.name, stored))
 
     async def replace(self, collection: Collection, document: Document, expected_revision: int) -> bool:
         """See `DocumentStore.replace`."""
         stored = encode_document(document)
-        return await self._submit(
-            self._writer, lambda writer: writer.replace(collection.name, stored, expected_revision)
-        )
+        return await self._writer.submit(lambda writer: writer.replace(collection.name, stored, expected_revision))
 
     async def delete(self, collection: Collection, document_id: str, expected_revision: int | None) -> bool:
         """See `DocumentStore.delete`."""
         if not is_text(document_id):
             return False
-        return await self._submit(
-            self._writer, lambda writer: writer.delete(collection.name, document_id, expected_revision)
-        )
+        return await self._writer.submit(lambda writer: writer.delete(collection.name, document_id, expected_revision))
 
     async def page(
         self,
@@ -111,8 +114,8 @@ class SqliteStore:
         """See `DocumentStore.page`."""
         check_range(index, equals, offset, limit)
         behind = position_of(index, after, len(equals))
-        return await self._submit(
-            self._pages, lambda reader: reader.page(collection.name, index, equals, behind, offset, limit, descending)
+        return await self._pages.submit(
+            lambda reader: reader.page(collection.name, index, equals, behind, offset, limit, descending)
         )
 
     async def query(
@@ -128,8 +131,8 @@ class SqliteStore:
     ) -> list[Document]:
         """See `DocumentStore.query`."""
         check_range(index, equals, offset, limit)
-        return await self._submit(
-            self._scans, lambda reader: reader.query(collection.name, query, index, equals, after or "", offset, limit)
+        return await self._scans.submit(
+            lambda reader: reader.query(collection.name, query, index, equals, after or "", offset, limit)
         )
 
     async def count(
@@ -143,25 +146,14 @@ class SqliteStore:
     ) -> int:
         """See `DocumentStore.count`."""
         check_range(index, equals)
-        return await self._submit(
-            self._scans, lambda reader: reader.count(collection.name, index, equals, query, limit)
-        )
+        return await self._scans.submit(lambda reader: reader.count(collection.name, index, equals, query, limit))
 
     async def distinct(
         self, collection: Collection, path: str, *, index: Index, equals: Sequence[Scalar]
     ) -> frozenset[str]:
         """See `DocumentStore.distinct`."""
         check_range(index, equals)
-        return await self._submit(self._scans, lambda reader: reader.distinct(collection.name, path, index, equals))
-
-    async def _submit(
-        self, thread: GatheringThread[Subject], work: Callable[[Subject], Answer], deadline: float | None = None
-    ) -> Answer:
-        try:
-            async with asyncio.timeout(deadline or self._deadline):
-                return await thread.submit(work)
-        except TimeoutError as exc:
-            raise StoreUnavailable(f"SQLite did not answer within {deadline or self._deadline} s") from exc
+        return await self._scans.submit(lambda reader: reader.distinct(collection.name, path, index, equals))
 
     @contextmanager
     def _open_writer(self) -> Iterator[Process[Writer]]:

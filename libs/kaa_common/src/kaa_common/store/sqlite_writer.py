@@ -8,13 +8,13 @@ change without failing half way, and one refused write leaves the others of its 
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
 
 from kaa_common.store.gathering import Work
-from kaa_common.store.index_keys import keys_of
+from kaa_common.store.index_keys import changed_fields, keys_of
 from kaa_common.store.port import (
     PRIMARY_KEY,
     Collection,
@@ -35,6 +35,8 @@ class Writer:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._indexes: dict[str, list[Index]] = {}
+        self._sources: dict[str, dict[str, list[Index]]] = {}
+        """The members of a document that keys are made of, and the indexes that each of them is for."""
         self._schema_version = -1
 
     def process(self, batch: Sequence[Work["Writer"]]) -> list[Any]:  # Any: each work's own answer, or its StoreError
@@ -67,6 +69,7 @@ class Writer:
         for collection, name, fields, is_unique in self._connection.execute('SELECT * FROM "_indexes"'):
             indexes[collection].append(Index(name, tuple(orjson.loads(fields)), bool(is_unique)))
         self._indexes, self._schema_version = indexes, version
+        self._sources = {collection: _sources(indexes[collection]) for collection in indexes}
 
     def ensure(self, collections: Sequence[Collection]) -> None:
         self._connection.execute("SAVEPOINT ensure")
@@ -138,15 +141,16 @@ class Writer:
         self, collection: str, before: StoredDocument | None, after: StoredDocument | None
     ) -> list[KeyChange]:
         """Return the keys to remove from and to add to each index; raise DuplicateKey if one of those is taken."""
-        indexes = self._indexes.get(collection)
-        if not indexes:
-            return []
         old = None if before is None else orjson.loads(before.body)
         new = None if after is None else orjson.loads(after.body)
+        indexes: Iterable[Index] = self._indexes.get(collection, [])
+        if indexes and old is not None and new is not None:
+            # Most changes leave most indexes alone, and making keys costs more than seeing that.
+            sources = self._sources[collection]
+            concerned = [index for field in changed_fields(sources, old, new) for index in sources[field]]
+            indexes = {index.name: index for index in concerned}.values()
         changes = []
         for index in indexes:
-            if old is not None and new is not None and all(_is_same(old, new, field) for field in index.fields):
-                continue  # most changes touch no index, and keys take longer to make than to compare
             old_keys = set() if old is None else keys_of(index.fields, old)
             new_keys = set() if new is None else keys_of(index.fields, new)
             for key in new_keys - old_keys:
@@ -155,8 +159,10 @@ class Writer:
         return changes
 
     def _check_free(self, collection: str, index: Index, key: bytes) -> None:
+        if not index.unique:
+            return
         statement = f"SELECT 1 FROM {table_of(collection, index.name)} WHERE key = ?"
-        if index.unique and self._connection.execute(statement, (key,)).fetchone():
+        if self._connection.execute(statement, (key,)).fetchone():
             raise DuplicateKey(collection, index.name)
 
     def _change_keys(self, collection: str, document_id: str, changes: list[KeyChange]) -> None:
@@ -176,3 +182,11 @@ def _is_same(before: Document, after: Document, field: str) -> bool:
         # To Python 1, 1.0 and True are the same.
         return old == new and all(type(element) is str for element in new)
     return type(old) is type(new) and type(new) in (str, int, type(None)) and old == new
+
+
+def _sources(indexes: Sequence[Index]) -> dict[str, list[Index]]:
+    sources: dict[str, list[Index]] = defaultdict(list)
+    for index in indexes:
+        for field in {field.partition(".")[0] for field in index.fields}:
+            sources[field].append(index)
+    return sources
