@@ -1,5 +1,6 @@
 """The services behind the edge, as small as can be, over a real bus; each test says what they answer."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from support.nats_server import NatsServer
 
 APP, APP_VERSION = "app", "app-v1"
 ENDPOINT, TOKEN, TOKEN_ID = "endpoint-1", "t0ken", "token-id-1"
+OTHER_ENDPOINT, OTHER_TOKEN, OTHER_TOKEN_ID = "endpoint-2", "0ther", "token-id-2"
 
 
 @dataclass
@@ -40,6 +42,13 @@ class Backend:
     lookups: int = 0
     validations: int = 0
     received: list[ClientData] = field(default_factory=list)
+    is_silent: bool = False
+    """Whether the extension never answers."""
+    versions: set[str] = field(default_factory=lambda: {APP_VERSION})
+    tokens: dict[str, tuple[str, str]] = field(
+        default_factory=lambda: {TOKEN: (ENDPOINT, TOKEN_ID), OTHER_TOKEN: (OTHER_ENDPOINT, OTHER_TOKEN_ID)}
+    )
+    """Each with its endpoint and its id."""
 
     @property
     def tekton(self) -> str:
@@ -73,7 +82,7 @@ class Backend:
 
     async def _app_version(self, request: AppVersionConfigRequest) -> Reply[AppVersionConfigResponse]:
         self.lookups += 1
-        known = request.app_version_name == APP_VERSION
+        known = request.app_version_name in self.versions
         return Reply(
             AppVersionConfigResponse(
                 **answer_header(request),
@@ -87,12 +96,14 @@ class Backend:
 
     async def _validate(self, request: EndpointTokenValidationRequest) -> Reply[EndpointTokenValidationResponse]:
         self.validations += 1
-        status_code = self.token_status if (request.app_name, request.token) == (APP, TOKEN) else 404
+        known = self.tokens.get(request.token) if request.app_name == APP else None
+        status_code = self.token_status if known else 404
+        endpoint_id, token_id = known if known and status_code == 200 else (None, None)
         return Reply(
             EndpointTokenValidationResponse(
                 **answer_header(request),
-                token_id=TOKEN_ID if status_code == 200 else None,
-                endpoint_id=ENDPOINT if status_code == 200 else None,
+                token_id=token_id,
+                endpoint_id=endpoint_id,
                 status_code=status_code,
                 reason_phrase=self.token_reason,
             )
@@ -100,6 +111,8 @@ class Backend:
 
     async def _extension(self, request: ClientData) -> Reply[ExtensionData]:
         self.received.append(request)
+        if self.is_silent:
+            await asyncio.Event().wait()
         status_code, payload, reason_phrase = self.answer
         return Reply(
             ExtensionData(

@@ -109,7 +109,8 @@ class Traffic:
             originator_replica_id=self._rpc.replica_id,
         )
 
-    def _count(self, *key: str) -> _Count:
+    def _count(self, tenant_id: str, app_name: str, endpoint_id: str) -> _Count:
+        key = (tenant_id, app_name, endpoint_id)
         found = self._counts.get(key)
         if found is None:
             if len(self._counts) >= MAX_ENDPOINTS:
