@@ -39,6 +39,7 @@ PURE = (
     "creds.hashing",
     "creds.model",
     "epr",
+    "epr.connections",
     "epr.epmx",
     "epr.filters",
     "epr.filters.filter_set",

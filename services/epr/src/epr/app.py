@@ -13,8 +13,10 @@ from epr.filters.documents import FILTER_SETS, FILTERS
 from epr.filters.filters import Filters
 from epr.filters.rest_api import FilterApi
 from epr.http_api import EndpointApi
+from epr.leases import REPLICAS
 from epr.register import ENDPOINTS, Register
 from epr.registration import Registrar
+from epr.sessions import Names, following
 from epr.settings import EprSettings
 from epr.tokens import Tokens
 from kaa_common.app_versions import AppVersions
@@ -37,7 +39,7 @@ async def work(platform: Platform) -> AsyncIterator[None]:
     stream = EventStream(rpc.bus, names.epr_instance, limits, time.monotonic)
     await stream.start()
     async with (
-        platform.store(ENDPOINTS, FILTERS, FILTER_SETS) as store,
+        platform.store(ENDPOINTS, FILTERS, FILTER_SETS, REPLICAS) as store,
         open_outbox(store, stream, ENDPOINTS) as outbox,
         open_outbox(store, stream, FILTERS) as filter_outbox,
         asyncio.TaskGroup() as tasks,
@@ -62,8 +64,12 @@ async def work(platform: Platform) -> AsyncIterator[None]:
         await MetadataManagement(register, names.epr_instance).serve(rpc)
         await FilterManagement(register, filters, names.epr_instance).serve(rpc)
         platform.gateway.mount("epr", rest_api(TITLE, DESCRIPTION, "/epr", router, platform.access))
+        session_names = Names(
+            epr=names.epr_instance, kpc=names.kpc_instance, epl=settings.epl_instance, tekton=names.tekton_instance
+        )
         try:
-            yield
+            async with following(rpc, store, register, session_names, lease=settings.replica_lease):
+                yield
         finally:
             platform.gateway.unmount("epr")
             sweeping.cancel()

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, Self
 
+from epr.connections import Connection, Connections, holder
 from epr.metadata import Metadata, check_limits
+from epr.terms import terms_of
 from kaa_common import jsontext
 from kaa_common.errors import Unavailable
 from kaa_common.messages.eme import MetadataKeyUpdatedDto
@@ -70,7 +72,9 @@ class Endpoint:
     filters_generation: int = 0
     """The generation of the filters that it was matched against (epr.filters)."""
     restamped: int = 0
-    """How often its document was written without a change that anybody sees, for the generation alone."""
+    """How often its document was written without a change that anybody sees: for the generation, or the connections."""
+    connections: Connections = ()
+    """What communication replicas said about its sessions (epr.connections)."""
     outbox: tuple[Mapping[str, Any], ...] = ()
     """Events that may not be published yet (kaa_common.outbox)."""
     pending: int | None = None
@@ -93,6 +97,10 @@ class Endpoint:
             filters=tuple(document.get("filters", ())),
             filters_generation=document.get("filters_generation", 0),
             restamped=document.get("restamped", 0),
+            connections=tuple(
+                Connection(replica_id=replica_id, opened_at=opened_at, closed_at=closed_at, since=since)
+                for replica_id, opened_at, closed_at, since in document.get("connections", ())
+            ),
             outbox=tuple(document.get("outbox", ())),
             pending=document.get("pending"),
         )
@@ -108,6 +116,7 @@ class Endpoint:
             "application_version_at": self.app_version_at,
             "created_at": self.created_at,
             "metadata": self._metadata_array(),
+            "terms": terms_of(self.metadata),
             "metadata_updated_at": self.metadata_updated_at,
             "token_id": self.token_id,
             "reserved_until": self.reserved_until,
@@ -118,6 +127,11 @@ class Endpoint:
             document["filters_generation"] = self.filters_generation
         if self.restamped:
             document["restamped"] = self.restamped
+        if self.connections:
+            document["held_by"] = holder(self.connections)
+            document["connections"] = [
+                [known.replica_id, known.opened_at, known.closed_at, known.since] for known in self.connections
+            ]
         if self.pending is not None:
             document |= {"outbox": list(self.outbox), "pending": self.pending}
         if self.state is State.UNREGISTERED:
@@ -148,7 +162,7 @@ class Endpoint:
         """The endpoint that is as wanted, as the next revision, whatever was done to it; and how its metadata differ.
 
         When nothing differs, not one bit of a value, it is this endpoint: no revision, no event. A device may so repeat
-        what it said before at no cost.
+        what it said before at no cost. When only its connections do, which nobody sees, it keeps its revision.
         Raises PayloadTooLarge; Unavailable when too many events wait for the bus.
         """
         if wanted is self:
@@ -161,6 +175,8 @@ class Endpoint:
             wanted = replace(wanted, revision=self.revision, metadata=self.metadata, metadata_updated_at=updated_at)
             if wanted == self:
                 return self, changes
+            if replace(wanted, connections=self.connections) == self:
+                return replace(wanted, restamped=self.restamped + 1), changes
         if sum(len(waiting["data"]) for waiting in self.outbox) > MAX_WAITING_BYTES:
             raise Unavailable("too many events of this endpoint wait for the message bus")
         next_revision = self.revision + 1
@@ -193,6 +209,7 @@ class Endpoint:
             reserved_until=None,
             filters=(),
             filters_generation=0,
+            connections=(),
         )
 
 

@@ -25,8 +25,12 @@ from kaa_common.store import Collection, DocumentStore, Index
 BY_APPLICATION = Index("by_application", ("state", "tenant", "application", "application_version", "created_at"))
 BY_APP_VERSION = Index("by_app_version", ("state", "tenant", "application_version", "created_at"))
 BY_FILTER = Index("by_filter", ("filters", "application_version", "created_at"))
+BY_TERM = Index("by_term", ("state", "tenant", "terms", "application"))
 BY_FILTERS_GENERATION = Index("by_filters_generation", ("state", "tenant", "application", "filters_generation"))
-ENDPOINTS = Collection("endpoints", (BY_APPLICATION, BY_APP_VERSION, BY_FILTER, BY_FILTERS_GENERATION, PENDING))
+BY_HOLDER = Index("by_holder", ("held_by",))
+ENDPOINTS = Collection(
+    "endpoints", (BY_APPLICATION, BY_APP_VERSION, BY_FILTER, BY_TERM, BY_FILTERS_GENERATION, BY_HOLDER, PENDING)
+)
 
 REVISION_HEADER = "Kaa-Endpoint-Revision"
 
@@ -71,11 +75,18 @@ class Register:
         documents = await self._store.page(ENDPOINTS, index, equals=equals, offset=offset, limit=limit)
         return total, [Endpoint.from_document(document) for document in documents]
 
+    async def held_by(self, replica_id: str, *, after: str = "", limit: int) -> list[Endpoint]:
+        """Endpoints that the communication replica holds, in the order of their ids, those behind `after`."""
+        documents = await self._store.page(
+            ENDPOINTS, BY_HOLDER, equals=[replica_id], after={"_id": after} if after else None, limit=limit
+        )
+        return [Endpoint.from_document(document) for document in documents]
+
     async def change(self, endpoint_id: str, decide: Callable[[Endpoint], Endpoint]) -> Endpoint:
         """Make an endpoint what `decide` returns; it is asked again when another replica was faster.
 
         `decide` leaves the revision alone. What differs from before is one revision with all its events; when nothing
-        does, nothing is written.
+        does, nothing is written. What nobody sees (its connections) is written as part of the revision it has.
         Raises NotFound, and whatever `decide` raises; PayloadTooLarge when it is too much.
         """
         while True:
@@ -83,6 +94,10 @@ class Register:
             after, changes = before.changed_into(decide(before))
             if after is before:
                 return before
+            if after.revision == before.revision:
+                if await self._replace(before, after):
+                    return after
+                continue
             filter_set = await self.filter_sets.for_change(before)
             after = filter_set.applied(before, after, changes)
             if await self._write(before, after, changes, filter_set):
@@ -119,6 +134,9 @@ class Register:
             self._entry(event.subject(self._instance, *names), record, after)
             for event, record, names in events_of(before, after, changes, filter_set, self._replica_id)
         ]
+        return await self._replace(before, after, *entries)
+
+    async def _replace(self, before: Endpoint, after: Endpoint, *entries: Entry) -> bool:
         document = self._outbox.append(after.to_document(), *entries)
         if not await self._store.replace(ENDPOINTS, document, before.document_revision):
             return False

@@ -14,3 +14,7 @@ class EprSettings(Settings):
     """Seconds that events are kept where NATS has JetStream."""
     events_max_bytes: int = Field(1024**3, ge=1024**2)
     """Bytes of events that are kept; beyond that the oldest go."""
+    replica_lease: float = Field(15.0, ge=2, le=3600)
+    """Seconds without a sign of life after which a communication replica's endpoints are disconnected."""
+    epl_instance: str = Field("epl", validation_alias="EPL_INSTANCE")
+    """Whose configuration of an application version names the metadata keys for the connectivity."""
