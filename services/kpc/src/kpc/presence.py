@@ -151,6 +151,11 @@ class Presence:
         """Endpoint id to application version name, of those that this replica holds."""
         return {name: place.app_version_name for name, place in self._places.items() if place.left_at is None}
 
+    def held_since(self) -> dict[str, tuple[str, int]]:
+        """As `held`, with the time at which this replica claimed it."""
+        places = self._places.items()
+        return {name: (place.app_version_name, place.since) for name, place in places if place.left_at is None}
+
     def tokens(self) -> set[tuple[str, str]]:
         """Endpoint id and token id of each session."""
         places = self._places.items()
