@@ -157,11 +157,18 @@ def _element(query: Document) -> Document:
 
 
 def _not(query: Document) -> Document:
-    return {"$nor": [query]}
+    return {"$nor": query["$or"] if query.keys() == {"$or"} else [query]}
 
 
 def _all_of(clauses: Iterable[Document]) -> Document:
-    conjunction = list(clauses)
-    if len(conjunction) == 1:
-        return conjunction[0]
-    return {"$and": conjunction} if conjunction else {}
+    """Side by side where they can be, for the sake of the nesting, which is limited."""
+    together: Document = {}
+    others: list[Document] = []
+    for clause in clauses:
+        if clause.keys() & together.keys():
+            others.append(clause)
+        else:
+            together |= clause
+    if others and "$and" in together:
+        return {"$and": [together, *others]}
+    return together | {"$and": others} if others else together
