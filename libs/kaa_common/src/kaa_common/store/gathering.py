@@ -2,8 +2,10 @@
 
 The SQLite adapter has one for writes (a batch is a commit) and a few for reads. Work is a function of what the thread
 works on, which is opened, used and closed in the thread. The event loop only ever puts work into a queue and awaits a
-future, which is resolved on the loop after the whole batch is done. All work has the same time for it, so that the
-first to be late is the first in a row, and one timer does for all.
+future, which is resolved on the loop after the whole batch is done. What is submitted in one turn of the loop is handed
+over in one piece: waking the thread for the first of it would make two batches, and two threads that want to run.
+
+All work has the same time for it, so the first to be late is the first in a row, and one timer does for all.
 """
 
 import asyncio
@@ -44,7 +46,9 @@ class GatheringThread(Generic[Subject]):
         self._due: deque[tuple[float, asyncio.Future[Any]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._slots = asyncio.Semaphore(capacity)
-        self._inbox: SimpleQueue[tuple[Work[Subject], asyncio.Future[Any]] | None] = SimpleQueue()
+        self._submitted: list[tuple[Work[Subject], asyncio.Future[Any]]] = []
+        self._inbox: SimpleQueue[list[tuple[Work[Subject], asyncio.Future[Any]]] | None] = SimpleQueue()
+        self._backlog: deque[tuple[Work[Subject], asyncio.Future[Any]]] = deque()
         self._is_open = False
 
     async def start(self) -> None:
@@ -64,6 +68,7 @@ class GatheringThread(Generic[Subject]):
     async def stop(self) -> None:
         """Finish what was submitted, then end the thread."""
         self._is_open = False
+        self._hand_over()
         self._inbox.put(None)
         await self._ended
         if self._timer is not None:
@@ -85,10 +90,16 @@ class GatheringThread(Generic[Subject]):
             self._due.append((self._loop.time() + self._deadline, future))
             if self._timer is None:
                 self._timer = self._loop.call_at(self._due[0][0], self._give_up_late)
-            self._inbox.put((work, future))
+            if not self._submitted:
+                self._loop.call_soon(self._hand_over)
+            self._submitted.append((work, future))
             return await future
         finally:
             self._slots.release()
+
+    def _hand_over(self) -> None:
+        submitted, self._submitted = self._submitted, []
+        self._inbox.put(submitted)
 
     async def _wait_for_slot(self) -> None:
         try:
@@ -129,16 +140,24 @@ class GatheringThread(Generic[Subject]):
         """Wait for work, then take all there is; an empty batch means that the thread shall end."""
         batch: list[tuple[Work[Subject], asyncio.Future[Any]]] = []
         while len(batch) < self._batch:
-            try:
-                item = self._inbox.get(block=not batch)
-            except Empty:
+            if not self._backlog and not self._receive(wait=not batch):
                 break
-            if item is None:
-                self._inbox.put(None)  # found again by the next call, when this batch is done
-                break
-            if not item[1].done():
-                batch.append(item)
+            while self._backlog and len(batch) < self._batch:
+                item = self._backlog.popleft()
+                if not item[1].done():
+                    batch.append(item)
         return batch
+
+    def _receive(self, *, wait: bool) -> bool:
+        try:
+            handed_over = self._inbox.get(block=wait)
+        except Empty:
+            return False
+        if handed_over is None:
+            self._inbox.put(None)  # found again by the next call, when this batch is done
+            return False
+        self._backlog.extend(handed_over)
+        return True
 
 
 def _outcomes(process: Process[Subject], batch: Sequence[Work[Subject]]) -> Sequence[Any]:
