@@ -189,6 +189,24 @@ async def test_an_answer_that_comes_too_late_is_ignored(rpc: Rpc, caplog: pytest
     await until(lambda: "nobody waits for an answer" in caplog.text)
 
 
+async def test_what_answers_no_request_goes_to_whoever_takes_it_unless_it_is_a_late_answer(rpc: Rpc) -> None:
+    taken: list[str] = []
+
+    async def take(message: BusMessage) -> None:
+        taken.append(decode(EndpointTokenValidationResponse, message.data).correlation_id)
+
+    rpc.take_unasked(VALIDATE_TOKEN, take)
+    subject = f"kaa.v1.replica.{rpc.replica_id}.ecap.ep-token-response"
+    with pytest.raises(Unavailable):
+        await rpc.call(VALIDATE_TOKEN, "nobody", token_request(correlation_id="given up"))
+    for correlation_id in ("given up", "unasked"):
+        await rpc.bus.publish(subject, encode(token_response(token_request(correlation_id=correlation_id))))
+    await rpc.bus.publish(subject.replace("ecap", "cap"), encode(token_response(token_request())))
+    await rpc.serve(VALIDATE_TOKEN, "cm", validate)
+    await rpc.call(VALIDATE_TOKEN, "cm", token_request(correlation_id="asked"))
+    assert taken == ["unasked"]
+
+
 async def test_an_expired_request_is_dropped_before_work_starts(rpc: Rpc) -> None:
     handled: list[str] = []
 

@@ -48,3 +48,18 @@ async def test_nothing_is_kept_of_a_key_that_nobody_uses() -> None:
     async with serial.turn("key"):
         pass
     assert serial._queues == {}
+
+
+async def test_it_is_known_how_many_have_or_wait_for_their_turn() -> None:
+    serial = SerialByKey()
+    async with asyncio.TaskGroup() as tasks, serial.turn("key"):
+
+        async def wait() -> None:
+            async with serial.turn("key"):
+                pass
+
+        for _ in range(2):
+            tasks.create_task(wait())
+        await asyncio.sleep(0)
+        assert (serial.users("key"), serial.users("other")) == (3, 0)
+    assert serial.users("key") == 0

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -10,7 +10,14 @@ import pytest
 from kaa_common import jsontext
 from kaa_common.app_versions import AppVersions
 from kaa_common.bus import NatsBus, connect
-from kaa_common.messages.acp import GET_APP_VERSION_CONFIG, AppVersionConfigRequest, AppVersionConfigResponse
+from kaa_common.messages.acp import (
+    GET_APP_VERSION_CONFIG,
+    GET_TENANT_CONFIG,
+    AppVersionConfigRequest,
+    AppVersionConfigResponse,
+    TenantConfigRequest,
+    TenantConfigResponse,
+)
 from kaa_common.messages.ecap import (
     VALIDATE_TOKEN,
     EndpointTokenValidationRequest,
@@ -36,14 +43,18 @@ class Backend:
     suffix: str
     """Makes the instance names of this test its own: the nats-server is shared."""
     config: dict[str, object] = field(default_factory=dict)
+    tenants: dict[str, dict[str, object]] = field(default_factory=dict)
+    """Their configurations."""
+    tenant_lookups: int = 0
+    on_tenant_lookup: Callable[[], None] | None = None
     token_status: int = 200
     token_reason: str | None = None
     answer: tuple[int, bytes | None, str | None] = (200, b"{}", None)
     lookups: int = 0
     validations: int = 0
     received: list[ClientData] = field(default_factory=list)
-    is_silent: bool = False
-    """Whether the extension never answers."""
+    silent_for: str | None = None
+    """The endpoint that the extension never answers."""
     versions: set[str] = field(default_factory=lambda: {APP_VERSION})
     tokens: dict[str, tuple[str, str]] = field(
         default_factory=lambda: {TOKEN: (ENDPOINT, TOKEN_ID), OTHER_TOKEN: (OTHER_ENDPOINT, OTHER_TOKEN_ID)}
@@ -57,6 +68,10 @@ class Backend:
     @property
     def cm(self) -> str:
         return f"cm-{self.suffix}"
+
+    @property
+    def ccm(self) -> str:
+        return f"ccm-{self.suffix}"
 
     @property
     def extension(self) -> str:
@@ -75,10 +90,13 @@ class Backend:
 
     async def serve(self) -> None:
         await self.rpc.serve(GET_APP_VERSION_CONFIG, self.tekton, self._app_version)
+        await self.rpc.serve(GET_TENANT_CONFIG, self.tekton, self._tenant)
         await self.rpc.serve(VALIDATE_TOKEN, self.cm, self._validate)
+        await self.rpc.bus.flush(5)
 
     async def serve_extension(self) -> None:
-        await self.rpc.serve(CLIENT_DATA, self.extension, self._extension)
+        await self.rpc.serve(CLIENT_DATA, self.extension, self.extend)
+        await self.rpc.bus.flush(5)
 
     async def _app_version(self, request: AppVersionConfigRequest) -> Reply[AppVersionConfigResponse]:
         self.lookups += 1
@@ -91,6 +109,20 @@ class Backend:
                 app_name=APP if known else None,
                 config=jsontext.dump(self.config) if known else None,
                 status_code=200 if known else 404,
+            )
+        )
+
+    async def _tenant(self, request: TenantConfigRequest) -> Reply[TenantConfigResponse]:
+        self.tenant_lookups += 1
+        if self.on_tenant_lookup is not None:
+            self.on_tenant_lookup()
+        config = self.tenants.get(request.tenant_id)
+        return Reply(
+            TenantConfigResponse(
+                **answer_header(request),
+                tenant_id=request.tenant_id,
+                config=None if config is None else jsontext.dump(config),
+                status_code=200,
             )
         )
 
@@ -109,9 +141,9 @@ class Backend:
             )
         )
 
-    async def _extension(self, request: ClientData) -> Reply[ExtensionData]:
+    async def extend(self, request: ClientData) -> Reply[ExtensionData]:
         self.received.append(request)
-        if self.is_silent:
+        if request.endpoint_id is not None and request.endpoint_id == self.silent_for:
             await asyncio.Event().wait()
         status_code, payload, reason_phrase = self.answer
         return Reply(

@@ -8,11 +8,14 @@ import pytest
 from kaa_common.budget import Budget
 from kaa_common.messages.esp import CLIENT_DATA, ClientData, ExtensionData
 from kaa_common.rpc import Reply
+from kpc import edge as module
 from kpc.edge import Edge, Outcome, Speaker
 from kpc.kp1 import Name
+from kpc.rate_limits import RateLimit
 from kpc.tokens import Guesser, Identity
+from support.waiting import until
 
-from .conftest import APP, APP_VERSION, ENDPOINT, TOKEN, TOKEN_ID, Backend
+from .conftest import APP, APP_VERSION, ENDPOINT, OTHER_TOKEN, TOKEN, TOKEN_ID, Backend
 
 GUESSER = Guesser(Budget(burst=100, per_second=0, max_names=1), "device")
 
@@ -123,3 +126,87 @@ async def test_application_version_and_token_are_looked_up_once(edge: Edge, back
     for _ in range(5):
         await edge.request("mqtt", backend.path(f"{TOKEN}/get/1"), b"", guesser=GUESSER)
     assert (backend.lookups, backend.validations) == (1, 1)
+
+
+async def test_requests_of_many_devices_keep_their_order_whatever_transport_they_come_by(
+    edge: Edge, backend: Backend
+) -> None:
+    await backend.serve_extension()
+    backend.tokens |= {f"token-{number}": (f"endpoint-{number}", f"id-{number}") for number in range(10)}
+    async with asyncio.TaskGroup() as tasks:
+        for request_id in range(40):
+            for number in range(10):
+                path = backend.path(f"token-{number}/update/{request_id}")
+                transport = "http" if request_id % 3 else "mqtt"
+                tasks.create_task(edge.request(transport, path, b"", guesser=GUESSER))
+    by_endpoint: dict[str | None, list[int | None]] = {}
+    for request in backend.received:
+        by_endpoint.setdefault(request.endpoint_id, []).append(request.request_id)
+    assert list(by_endpoint.values()) == [list(range(40))] * 10
+
+
+async def test_a_device_whose_extension_is_slow_keeps_no_other_waiting(edge: Edge, backend: Backend) -> None:
+    await backend.serve_extension()
+    backend.silent_for = ENDPOINT
+    async with asyncio.TaskGroup() as tasks:
+        slow = tasks.create_task(edge.request("mqtt", backend.path(f"{TOKEN}/get/1"), b"", guesser=GUESSER))
+        await until(lambda: bool(backend.received))
+        for _ in range(5):
+            outcome = await edge.request("mqtt", backend.path(f"{OTHER_TOKEN}/get/1"), b"", guesser=GUESSER)
+            assert outcome.status_code == 200
+        assert not slow.done()
+        slow.cancel()
+
+
+async def test_no_more_requests_of_an_endpoint_wait_than_allowed(
+    edge: Edge, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_IN_TURN", 2)
+    await backend.serve_extension()
+    async with asyncio.TaskGroup() as tasks:
+        path = backend.path(f"{TOKEN}/get/1")
+        requests = [tasks.create_task(edge.request("http", path, b"", guesser=GUESSER)) for _ in range(3)]
+    outcomes = [request.result() for request in requests]
+    assert [outcome.status_code for outcome in outcomes] == [200, 200, 429]
+    assert outcomes[2].reason_phrase == "too many messages of this endpoint are waiting"
+    assert outcomes[2].retry_after == 1
+
+
+async def test_one_tenant_has_only_its_share_of_what_is_in_progress(
+    edge: Edge, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_OF_TENANT", 1)
+    await backend.serve_extension()
+    async with asyncio.TaskGroup() as tasks:
+        requests = [
+            tasks.create_task(edge.request("mqtt", backend.path(f"{token}/get/1"), b"", guesser=GUESSER))
+            for token in (TOKEN, OTHER_TOKEN)
+        ]
+    assert sorted(request.result().status_code for request in requests) == [200, 429]
+    assert not edge._in_progress
+
+
+async def test_an_endpoint_over_its_rate_is_told_when_to_come_again(edge: Edge, backend: Backend) -> None:
+    await backend.serve_extension()
+    edge._rates = RateLimit("endpoint", 0.25, 10)
+    outcomes = [await edge.request("http", backend.path(f"{TOKEN}/get"), b"", guesser=GUESSER) for _ in range(2)]
+    assert [(outcome.status_code, outcome.retry_after) for outcome in outcomes] == [(200, 0), (429, 4)]
+
+
+async def test_an_endpoint_unaware_extension_is_not_told_who_asks(edge: Edge, backend: Backend) -> None:
+    await backend.rpc.serve(CLIENT_DATA, backend.unaware, backend.extend)
+    await backend.rpc.bus.flush(5)
+    outcome = await edge.request("mqtt", f"kp1/{APP_VERSION}/{backend.unaware}/time/7", b"", guesser=GUESSER)
+    assert outcome.status_code == 200
+    (request,) = backend.received
+    assert (request.endpoint_id, request.resource_path, request.request_id) == (None, "/time", 7)
+    assert backend.validations == 0
+
+
+@pytest.mark.parametrize("allowed", ["other", {}, 5, []])
+async def test_a_configuration_that_allows_nothing_readable_allows_nothing(
+    edge: Edge, backend: Backend, allowed: object
+) -> None:
+    backend.config = {"allowed-extension-instances": allowed}
+    outcome = await edge.request("mqtt", f"kp1/{APP_VERSION}/other/{TOKEN}/get/1", b"", guesser=GUESSER)
+    assert outcome.status_code == 403

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kaa_common.errors import TooManyRequests
 from kpc import presence as module
-from kpc.presence import NO_CHANGE, TAKE_BACK_AFTER, Change, Listeners, Presence, Session
+from kpc.presence import NO_CHANGE, SAY_VERSION_AFTER, TAKE_BACK_AFTER, Change, Listeners, Presence, Session
 
 
 def session(connection_id: int, token_id: str = "token-1", version: str = "app-v1", qos: int = 0) -> Session:
@@ -61,6 +61,19 @@ def test_a_session_is_what_the_last_message_said_at_the_highest_qos_of_all(prese
     presence.identified("ep", session(1, "token-2", "app-v2", qos=0), 0)
     assert presence.routes("ep") == (session(1, "token-2", "app-v2", qos=1),)
     assert presence.tokens() == {("ep", "token-2")}
+
+
+def test_another_application_version_is_said_at_once_on_a_new_connection_now_and_then_on_an_old_one(
+    presence: Presence,
+) -> None:
+    presence.identified("ep", session(1), 0)
+    assert presence.identified("ep", session(2, version="app-v2"), 1) == Change(
+        {"ep": "app-v2"}, other_connections=(1,)
+    )
+    assert presence.identified("ep", session(2, version="app-v3"), 2) == NO_CHANGE
+    assert presence.identified("ep", session(2, version="app-v3"), 1 + SAY_VERSION_AFTER) == Change({"ep": "app-v3"})
+    assert presence.identified("ep", session(2, version="app-v3"), 9 + SAY_VERSION_AFTER) == NO_CHANGE
+    assert presence.held() == {"ep": "app-v3"}
 
 
 def test_a_revoked_token_ends_the_sessions_that_use_it_and_no_others(presence: Presence) -> None:

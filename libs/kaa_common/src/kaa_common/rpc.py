@@ -120,6 +120,7 @@ class Rpc:
             raise ValueError("two requests with one correlation id")
         call = _PendingCall(endpoint, endpoint.subject(instance), asyncio.get_running_loop().create_future())
         self._pending[request.correlation_id] = call
+        is_answered = False
         try:
             async with asyncio.timeout(request.timeout / 1000):
                 await self.bus.publish(
@@ -129,6 +130,7 @@ class Rpc:
                     headers=headers,
                 )
                 answer = await call.answer
+            is_answered = True
             self._answers(instance)
             return answer
         except TimeoutError as exc:
@@ -139,7 +141,7 @@ class Rpc:
             raise
         finally:
             del self._pending[request.correlation_id]
-            if not call.answer.done() or call.answer.cancelled():
+            if not is_answered:
                 self._given_up[request.correlation_id] = True
 
     def take_unasked(self, endpoint: Endpoint[Any, Any], handler: Handler) -> None:

@@ -18,6 +18,8 @@ from kaa_common.errors import TooManyRequests
 TAKE_BACK_AFTER = 60_000
 """Milliseconds after which an endpoint that left for another replica comes back by a message on a connection that it
 had before: the other may have died without a goodbye. Two connections that speak in turns do not pull it to and fro."""
+SAY_VERSION_AFTER = 1000
+"""Milliseconds between two claims of an endpoint that speaks as another application version than before."""
 MAX_CONNECTIONS_OF_ENDPOINT = 16
 """The latest ones are kept: what is left of more are connections whose end was not noticed yet."""
 MAX_ENDPOINTS_OF_CONNECTION = 10_000
@@ -59,15 +61,21 @@ NO_CHANGE = Change()
 class _Place:
     """Where an endpoint is; never without a session."""
 
+    app_version_name: str
+    """That of its last message."""
+    claimed_as: str
+    """The application version that this replica has said last."""
     since: int
-    """When this replica claimed it last."""
+    """When that was."""
     left_at: int | None = None
     """When another replica claimed it; None while it is held here."""
     sessions: dict[int, Session] = field(default_factory=dict)
 
-    @property
-    def app_version_name(self) -> str:
-        return next(reversed(self.sessions.values())).app_version_name
+    def is_due(self, now: int) -> bool:
+        """Whether a message is reason to claim it again."""
+        if self.left_at is not None:
+            return now - self.left_at >= TAKE_BACK_AFTER
+        return self.claimed_as != self.app_version_name and now - self.since >= SAY_VERSION_AFTER
 
 
 class Presence:
@@ -91,7 +99,8 @@ class Presence:
             session = replace(session, qos=known.qos)
         if session != known:
             place.sessions[session.connection_id] = session
-        if place.left_at is not None and now - place.left_at >= TAKE_BACK_AFTER:
+            place.app_version_name = session.app_version_name
+        if place.is_due(now):
             return Change(connected={endpoint_id: self._claim(place, now)})
         return NO_CHANGE
 
@@ -167,9 +176,11 @@ class Presence:
         endpoints = self._by_connection.get(session.connection_id, ())
         if len(endpoints) >= MAX_ENDPOINTS_OF_CONNECTION:
             raise TooManyRequests("too many endpoints on this connection")
-        is_news = place is None or place.left_at is not None
+        version = session.app_version_name
+        is_news = place is None or place.left_at is not None or place.claimed_as != version
         if place is None:
-            place = self._places[endpoint_id] = _Place(now)
+            place = self._places[endpoint_id] = _Place(version, version, now)
+        place.app_version_name = version
         others = tuple(place.sessions)
         if len(others) >= MAX_CONNECTIONS_OF_ENDPOINT:
             self._leave(endpoint_id, others[0])
@@ -180,17 +191,17 @@ class Presence:
         return Change(connected, other_connections=others)
 
     def _claim(self, place: _Place, now: int) -> str:
-        place.since, place.left_at = now, None
-        return place.app_version_name
+        place.since, place.left_at, place.claimed_as = now, None, place.app_version_name
+        return place.claimed_as
 
     def _end(self, endpoint_id: str, connection_id: int) -> dict[str, str]:
         """The endpoint, if it is disconnected now."""
         place = self._places[endpoint_id]
-        session = place.sessions.pop(connection_id)
+        del place.sessions[connection_id]
         if place.sessions:
             return {}
         del self._places[endpoint_id]
-        return {} if place.left_at is not None else {endpoint_id: session.app_version_name}
+        return {} if place.left_at is not None else {endpoint_id: place.app_version_name}
 
     def _leave(self, endpoint_id: str, connection_id: int) -> None:
         endpoints = self._by_connection[connection_id]
