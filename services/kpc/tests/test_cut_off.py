@@ -9,19 +9,28 @@ from kaa_common.app_versions import AppVersion
 from kaa_common.budget import Budget
 from kaa_common.clock import Deadline
 from kaa_common.errors import KaaError
+from kaa_common.messages.cap import (
+    BASIC_CREDENTIALS_REVOKED,
+    CERTIFICATE_CREDENTIALS_REVOKED,
+    ClientCredentialsRevokedEvent,
+)
 from kaa_common.messages.cop import (
     ASK_USABLE,
+    ASK_USABLE_CREDENTIALS,
     CUT_OFF,
     REPLICA_ALIVE,
     REPLICA_LEFT,
     CutOffRequest,
     ReplicaEvent,
+    UsableCredentialsRequest,
+    UsableCredentialsResponse,
     UsableRequest,
     UsableResponse,
 )
+from kaa_common.messages.declared import Event
 from kaa_common.messages.ecap import TOKEN_REVOKED, EndpointTokenRevokedEvent
 from kaa_common.rpc import Reply, Rpc, answer_header, event_header, request_header
-from kpc.cut_off import CutOff, working
+from kpc.cut_off import CutOff, Instances, working
 from kpc.tokens import Guesser, Tokens
 
 from .conftest import APP, ENDPOINT, TOKEN, TOKEN_ID, Backend
@@ -46,14 +55,40 @@ class FakeSessions:
         return 1
 
 
+class FakeClients:
+    """One connection of each credential."""
+
+    def __init__(self, *credentials_ids: str) -> None:
+        self.in_use = set(credentials_ids)
+
+    def credentials_in_use(self) -> Collection[str]:
+        return set(self.in_use)
+
+    def end_clients(self, credentials_id: str) -> int:
+        was_there = credentials_id in self.in_use
+        self.in_use.discard(credentials_id)
+        return int(was_there)
+
+
+@pytest.fixture
+def clients() -> FakeClients:
+    return FakeClients()
+
+
+def instances_of(backend: Backend) -> Instances:
+    return Instances(kpc=f"kpc-{backend.suffix}", cm=backend.cm, ccm=backend.ccm)
+
+
 @pytest.fixture
 def sessions() -> FakeSessions:
     return FakeSessions({ENDPOINT: TOKEN_ID, "other": "other-token"})
 
 
 @pytest.fixture
-async def cut_off(edge_rpc: Rpc, tokens: Tokens, sessions: FakeSessions, backend: Backend) -> AsyncIterator[CutOff]:
-    started = CutOff(edge_rpc, tokens, sessions, f"kpc-{backend.suffix}", backend.cm)
+async def cut_off(
+    edge_rpc: Rpc, tokens: Tokens, sessions: FakeSessions, clients: FakeClients, backend: Backend
+) -> AsyncIterator[CutOff]:
+    started = CutOff(edge_rpc, tokens, sessions, clients, instances_of(backend))
     async with working(started):
         await edge_rpc.bus.flush(5)
         yield started
@@ -103,7 +138,7 @@ async def test_what_the_event_ended_already_is_part_of_the_answer(
 
 
 async def test_a_replica_gives_signs_of_life_and_says_goodbye(
-    edge_rpc: Rpc, tokens: Tokens, sessions: FakeSessions, backend: Backend
+    edge_rpc: Rpc, tokens: Tokens, sessions: FakeSessions, clients: FakeClients, backend: Backend
 ) -> None:
     heard: list[str] = []
 
@@ -117,16 +152,16 @@ async def test_a_replica_gives_signs_of_life_and_says_goodbye(
     await backend.rpc.listen(REPLICA_ALIVE, instance, alive)
     await backend.rpc.listen(REPLICA_LEFT, instance, left)
     await backend.rpc.bus.flush(5)
-    async with working(CutOff(edge_rpc, tokens, sessions, instance, backend.cm)):
+    async with working(CutOff(edge_rpc, tokens, sessions, clients, instances_of(backend))):
         await until(heard, 1)
     await until(heard, 2)
     assert heard == [f"{edge_rpc.replica_id} is there", f"{edge_rpc.replica_id} left"]
 
 
 async def test_a_replica_that_was_away_ends_the_sessions_whose_tokens_are_not_usable_any_more(
-    edge_rpc: Rpc, tokens: Tokens, backend: Backend, sessions: FakeSessions
+    edge_rpc: Rpc, tokens: Tokens, backend: Backend, sessions: FakeSessions, clients: FakeClients
 ) -> None:
-    cut_off = CutOff(edge_rpc, tokens, sessions, f"kpc-{backend.suffix}", backend.cm)
+    cut_off = CutOff(edge_rpc, tokens, sessions, clients, instances_of(backend))
     await cut_off.start()
     asked: list[set[str]] = []
 
@@ -145,9 +180,9 @@ async def test_a_replica_that_was_away_ends_the_sessions_whose_tokens_are_not_us
 
 
 async def test_a_check_that_fails_or_is_overtaken_by_another_loss_is_made_again(
-    edge_rpc: Rpc, tokens: Tokens, backend: Backend, sessions: FakeSessions
+    edge_rpc: Rpc, tokens: Tokens, backend: Backend, sessions: FakeSessions, clients: FakeClients
 ) -> None:
-    cut_off = CutOff(edge_rpc, tokens, sessions, f"kpc-{backend.suffix}", backend.cm)
+    cut_off = CutOff(edge_rpc, tokens, sessions, clients, instances_of(backend))
     await cut_off.start()
     answers = ["fail", "lose the connection", "answer"]
     asked: list[str] = []
@@ -168,3 +203,50 @@ async def test_a_check_that_fails_or_is_overtaken_by_another_loss_is_made_again(
     for _ in range(3):
         await cut_off.beat()
     assert asked == answers
+
+
+async def test_a_question_about_credentials_ends_their_connections(
+    cut_off: CutOff, backend: Backend, edge_rpc: Rpc, clients: FakeClients
+) -> None:
+    clients.in_use |= {"basic-1", "x509-1"}
+    for credentials_id, ended_sessions in (("basic-1", 1), ("basic-1", 0), ("other", 0)):
+        request = CutOffRequest(**request_header(Deadline.after(2)), credentials_ids=(credentials_id,))
+        response = (await backend.rpc.call(CUT_OFF, edge_rpc.replica_id, request)).message
+        assert (response.status_code, response.ended_sessions) == (200, ended_sessions)
+    assert clients.in_use == {"x509-1"}
+
+
+@pytest.mark.parametrize("event", [BASIC_CREDENTIALS_REVOKED, CERTIFICATE_CREDENTIALS_REVOKED])
+async def test_an_event_about_credentials_does_the_same_and_is_part_of_the_answer(
+    cut_off: CutOff,
+    backend: Backend,
+    edge_rpc: Rpc,
+    clients: FakeClients,
+    event: Event[ClientCredentialsRevokedEvent],
+) -> None:
+    clients.in_use |= {"one", "two"}
+    record = ClientCredentialsRevokedEvent(
+        **event_header(), tenant_id="default", credentials_id="one", originator_replica_id="creds"
+    )
+    await backend.rpc.emit(event, backend.ccm, record)
+    await until(clients.in_use, 1)
+    request = CutOffRequest(**request_header(Deadline.after(2)), credentials_ids=("one", "two"))
+    assert (await backend.rpc.call(CUT_OFF, edge_rpc.replica_id, request)).message.ended_sessions == 2
+
+
+async def test_a_replica_that_was_away_ends_the_connections_whose_credentials_are_not_usable_any_more(
+    edge_rpc: Rpc, tokens: Tokens, backend: Backend, clients: FakeClients
+) -> None:
+    cut_off = CutOff(edge_rpc, tokens, FakeSessions({}), clients, instances_of(backend))
+    await cut_off.start()
+    clients.in_use |= {"one", "two"}
+
+    async def usable(request: UsableCredentialsRequest) -> Reply[UsableCredentialsResponse]:
+        assert set(request.credentials_ids) == {"one", "two"}
+        return Reply(UsableCredentialsResponse(**answer_header(request), credentials_ids=("two",), status_code=200))
+
+    await backend.rpc.serve(ASK_USABLE_CREDENTIALS, backend.ccm, usable)
+    await backend.rpc.bus.flush(5)
+    cut_off._may_have_missed_something()
+    await cut_off.beat()
+    assert clients.in_use == {"two"}

@@ -13,6 +13,7 @@ from kaa_common.messages.elce import CONNECTED, DISCONNECTED, ConnectedEvent, Di
 from kaa_common.messages.esp import ExtensionData
 from kaa_common.rpc import Rpc, event_header
 from kaa_common.subjects import replica_subject, service_subject
+from kpc.client_auth import ClientAuth
 from kpc.connectivity import Connectivity, announcing
 from kpc.device_mqtt import DeviceMqtt
 from kpc.edge import Edge
@@ -20,6 +21,7 @@ from kpc.mqtt_listeners import TcpListener
 from kpc.mqtt_server import MqttServer
 from kpc.pushes import Pushes
 from kpc.rate_limits import RateLimit
+from kpc.tenants import Tenants
 from support.waiting import until
 
 from .conftest import APP_VERSION, ENDPOINT, OTHER_ENDPOINT, OTHER_TOKEN, TOKEN, TOKEN_ID, Backend
@@ -68,7 +70,8 @@ class Replica:
 @asynccontextmanager
 async def working(edge: Edge, rpc: Rpc, backend: Backend, **options: Any) -> AsyncIterator[Replica]:
     connectivity = Connectivity(rpc, backend.kpc)
-    handler = DeviceMqtt(edge, connectivity, **{"connection_rate": 10_000.0, **options})
+    client_auth = ClientAuth(rpc, backend.ccm, Tenants(rpc, backend.tekton, backend.kpc), "default")
+    handler = DeviceMqtt(edge, connectivity, client_auth, **{"connection_rate": 10_000.0, **options})
     pushes = Pushes(rpc, backend.kpc, handler, connectivity.presence, handler.listeners, edge.traffic)
     await pushes.start()
     heard: list[tuple[str, dict[str, str]]] = []
@@ -248,7 +251,7 @@ async def test_a_push_that_cannot_be_delivered_to_anybody_harms_nobody(
 
 async def test_an_answer_that_comes_too_late_is_no_push(replica: Replica, backend: Backend, edge: Edge) -> None:
     edge._limits = replace(edge._limits, request_timeout=0.2)
-    backend.is_silent = True
+    backend.silent_for = ENDPOINT
     async with mqtt_device(replica.port) as device:
         device.publish(backend.path(f"{TOKEN}/get/1"))
         assert (await device.next_message()).topic.endswith("/get/1/error")

@@ -6,16 +6,19 @@ from contextlib import asynccontextmanager
 from kaa_common.app_versions import AppVersions
 from kaa_common.service import Platform, Service
 from kaa_common.settings import load
+from kpc.client_auth import ClientAuth, enforcing
 from kpc.connectivity import Connectivity, announcing
-from kpc.cut_off import CutOff
+from kpc.cut_off import CutOff, Instances
 from kpc.cut_off import working as cut_off_working
 from kpc.device_http import DeviceHttp
 from kpc.device_mqtt import DeviceMqtt
 from kpc.edge import Edge, EdgeLimits
 from kpc.extensions import parse_extensions
+from kpc.held_endpoints import HeldEndpoints
 from kpc.pushes import Pushes
 from kpc.settings import KpcSettings
 from kpc.subscribers import asking
+from kpc.tenants import Tenants
 from kpc.tokens import Tokens
 from kpc.traffic import Traffic, reporting
 from kpc.transports import load_certificates, serving_mqtt
@@ -39,18 +42,28 @@ async def work(platform: Platform) -> AsyncIterator[None]:
     traffic = Traffic(rpc, names.kpc_instance, settings.traffic_period)
     edge = Edge(rpc, app_versions, tokens, extensions, limits, traffic)
     connectivity = Connectivity(rpc, names.kpc_instance)
+    tenants = Tenants(rpc, names.tekton_instance, names.kpc_instance)
+    client_auth = ClientAuth(rpc, names.ccm_instance, tenants, names.tenant_id)
     device_mqtt = DeviceMqtt(
-        edge, connectivity, connection_rate=settings.connection_rate, strict_take_over=settings.strict_take_over
+        edge,
+        connectivity,
+        client_auth,
+        connection_rate=settings.connection_rate,
+        strict_take_over=settings.strict_take_over,
     )
     pushes = Pushes(rpc, names.kpc_instance, device_mqtt, connectivity.presence, device_mqtt.listeners, traffic)
     device_http = DeviceHttp(edge, settings.max_payload, settings.http_concurrency)
-    cut_off = CutOff(rpc, tokens, device_mqtt, names.kpc_instance, names.cm_instance)
+    instances = Instances(kpc=names.kpc_instance, cm=names.cm_instance, ccm=names.ccm_instance)
+    cut_off = CutOff(rpc, tokens, device_mqtt, client_auth, instances)
+    await tenants.start()
     await pushes.start()
+    await HeldEndpoints(connectivity.presence).serve(rpc)
     async with (
         cut_off_working(cut_off),
         reporting(traffic),
         announcing(connectivity),
         asking(device_mqtt.subscribers),
+        enforcing(client_auth),
         serving_mqtt(settings, device_mqtt, certificates, platform.gateway),
     ):
         platform.gateway.mount("kp1", device_http)

@@ -10,10 +10,12 @@ platform is out of reach it stays with the client, which is told so on `/error` 
 
 import logging
 from collections.abc import Collection
+from functools import partial
 
 from prometheus_client import Counter, Gauge
 
 from kaa_common.budget import Budget
+from kpc.client_auth import ClientAuth
 from kpc.clients import Clients
 from kpc.connectivity import Connectivity
 from kpc.edge import Edge, Outcome, Speaker, refusal
@@ -56,13 +58,20 @@ class DeviceMqtt:
     """
 
     def __init__(
-        self, edge: Edge, connectivity: Connectivity, *, connection_rate: float, strict_take_over: bool = False
+        self,
+        edge: Edge,
+        connectivity: Connectivity,
+        client_auth: ClientAuth,
+        *,
+        connection_rate: float,
+        strict_take_over: bool = False,
     ) -> None:
         """`connection_rate` in messages a second; strict take-over is that of [MQTT-3.1.4-2]."""
         self.clients = Clients()
         self.listeners = Listeners()
         self.subscribers = Subscribers(edge, self._is_here)
         self.connectivity = connectivity
+        self._client_auth = client_auth
         self._edge = edge
         self._strict_take_over = strict_take_over
         self._rates = RateLimit("connection", connection_rate, MAX_CONNECTIONS)
@@ -73,10 +82,13 @@ class DeviceMqtt:
     # For the server
 
     async def connected(self, connection: Connection, connect: Connect) -> ReasonCode:
+        reason_code = await self._client_auth.connected(connection, connect)
+        if reason_code is not ReasonCode.SUCCESS:
+            return reason_code
         self.clients.add(connection)
         CONNECTIONS.inc()
-        if self._strict_take_over:
-            for other in self.clients.others_of(connection):
+        for other in self.clients.others_of(connection):
+            if self._strict_take_over or self._client_auth.are_the_same(connection, other):
                 _take_over(other)
         return ReasonCode.SUCCESS
 
@@ -98,6 +110,7 @@ class DeviceMqtt:
                 "mqtt", publish.topic, publish.payload, guesser=guesser, on_identified=identified
             )
         self._reply(connection, publish, outcome)
+        self._client_auth.close_refused(connection)
         return _result(outcome)
 
     async def subscribed(self, connection: Connection, subscribe: Subscribe) -> None:
@@ -111,9 +124,11 @@ class DeviceMqtt:
                 logger.debug("%s subscribes to more than it may speak: the rest names nobody", connection)
                 return
             await self.subscribers.identify(connection, name, self._guesser(connection), qos)
+            self._client_auth.close_refused(connection)
 
     async def disconnected(self, connection: Connection, disconnected: Disconnected) -> None:
         self.clients.remove(connection)
+        self._client_auth.disconnected(connection)
         CONNECTIONS.dec()
         self.listeners.connection_ended(connection.id)
         await self.connectivity.connection_ended(connection.id)
@@ -139,7 +154,7 @@ class DeviceMqtt:
     # How it is done
 
     def _guesser(self, connection: Connection) -> Guesser:
-        return Guesser(self._guesses, str(connection.id))
+        return Guesser(self._guesses, str(connection.id), partial(self._client_auth.check, connection))
 
     async def _is_here(self, connection: Connection, speaker: Speaker, qos: int) -> None:
         """Who speaks is reached on this connection from now on."""

@@ -191,6 +191,8 @@ class Edge:
         allowed = app_version.config.get(ALLOWED_EXTENSIONS)
         if allowed is not None and not (isinstance(allowed, list) and name.extension in allowed):
             raise Forbidden(f"extension {name.extension} is not allowed for this application version")
+        if guesser.check is not None:
+            await guesser.check(app_version, deadline)
         if name.token is None:
             return Speaker(app_version, name, None)
         return Speaker(app_version, name, await self._tokens.resolve(app_version, name.token, guesser, deadline))

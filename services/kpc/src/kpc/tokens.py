@@ -4,7 +4,7 @@ A revocation makes the kept answer worthless at once; so does a time without the
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -43,12 +43,17 @@ class Identity:
     token_id: str
 
 
+Check = Callable[[AppVersion, Deadline], Awaitable[None]]
+
+
 @dataclass(frozen=True, slots=True)
 class Guesser:
     """Somebody who shows tokens, and may get only so many wrong."""
 
     guesses: Budget
     name: str
+    check: Check | None = None
+    """Raises Forbidden when it may not speak for the application version, whatever its token."""
 
     def is_exhausted(self, now: float) -> bool:
         return self.guesses.is_exhausted(self.name, now)
