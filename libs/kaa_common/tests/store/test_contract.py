@@ -428,10 +428,11 @@ async def test_the_different_strings_at_a_path_are_told(store: DocumentStore) ->
         thing("4", kind="l", tags=[{"name": "z"}]),
     )
 
-    assert await store.distinct(THINGS, "tags.name", index=BY_KIND, equals=("t", "k")) == {"x", "y"}
-    assert await store.distinct(THINGS, "tags.name", index=BY_KIND, equals=("t",)) == {"x", "y", "z"}
-    assert await store.distinct(THINGS, "title", index=BY_KIND, equals=("t",)) == {"first"}
-    assert await store.distinct(THINGS, "tags.name", index=BY_KIND, equals=("u",)) == frozenset()
+    assert await store.distinct(THINGS, "tags.name", index=BY_KIND, equals=("t", "k"), limit=9) == {"x", "y"}
+    assert await store.distinct(THINGS, "tags.name", index=BY_KIND, equals=("t",), limit=9) == {"x", "y", "z"}
+    assert len(await store.distinct(THINGS, "tags.name", index=BY_KIND, equals=("t",), limit=2)) == 2
+    assert await store.distinct(THINGS, "title", index=BY_KIND, equals=("t",), limit=9) == {"first"}
+    assert await store.distinct(THINGS, "tags.name", index=BY_KIND, equals=("u",), limit=9) == frozenset()
 
 
 async def test_an_index_follows_every_kind_of_change(store: DocumentStore) -> None:

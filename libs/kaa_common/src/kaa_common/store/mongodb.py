@@ -261,7 +261,7 @@ class MongoStore:
             return await self._documents(collection).count_documents(_narrowed(index, equals, query), **bound)
 
     async def distinct(
-        self, collection: Collection, path: str, *, index: Index, equals: Sequence[Scalar]
+        self, collection: Collection, path: str, *, index: Index, equals: Sequence[Scalar], limit: int
     ) -> frozenset[str]:
         """See `DocumentStore.distinct`."""
         check_range(index, equals)
@@ -270,6 +270,7 @@ class MongoStore:
             {"$match": _narrowed(index, equals, None)},
             {"$unwind": f"${found_at.partition('.')[0]}"},
             {"$group": {PRIMARY_KEY: f"${found_at}"}},
+            {"$limit": limit},
         ]
         with _translated():
             found = await (await self._documents(collection).aggregate(stages)).to_list()

@@ -209,9 +209,9 @@ class DocumentStore(Protocol):
         ...
 
     async def distinct(
-        self, collection: Collection, path: str, *, index: Index, equals: Sequence[Scalar]
+        self, collection: Collection, path: str, *, index: Index, equals: Sequence[Scalar], limit: int
     ) -> frozenset[str]:
-        """Return the different strings at a dotted path in the documents under that equality.
+        """Return the different strings at a dotted path in the documents under that equality, up to `limit` of them.
 
         An array the path begins with is taken element by element. All those documents are read, so ask rarely.
         """

@@ -149,11 +149,11 @@ class SqliteStore:
         return await self._scans.submit(lambda reader: reader.count(collection.name, index, equals, query, limit))
 
     async def distinct(
-        self, collection: Collection, path: str, *, index: Index, equals: Sequence[Scalar]
+        self, collection: Collection, path: str, *, index: Index, equals: Sequence[Scalar], limit: int
     ) -> frozenset[str]:
         """See `DocumentStore.distinct`."""
         check_range(index, equals)
-        return await self._scans.submit(lambda reader: reader.distinct(collection.name, path, index, equals))
+        return await self._scans.submit(lambda reader: reader.distinct(collection.name, path, index, equals, limit))
 
     @contextmanager
     def _open_writer(self) -> Iterator[Process[Writer]]:

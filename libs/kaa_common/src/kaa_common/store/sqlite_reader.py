@@ -123,15 +123,23 @@ class Reader:
         bounded = ids if limit is None else f"{ids} LIMIT {limit:d}"
         return int(self._connection.execute(f"SELECT count(*) FROM ({bounded})", parameters).fetchone()[0])
 
-    def distinct(self, collection: str, path: str, index: Index, equals: Sequence[Scalar]) -> frozenset[str]:
+    def distinct(
+        self, collection: str, path: str, index: Index, equals: Sequence[Scalar], limit: int
+    ) -> frozenset[str]:
         prefix, parts = encode_values(equals), path.split(".")
         keys, documents = table_of(collection, index.name), table_of(collection)
         bodies = self._connection.execute(
             f"SELECT body FROM {keys} AS i CROSS JOIN {documents} AS d ON d.id = i.id WHERE key >= ? AND key < ?",
             (prefix, prefix + END),
         )
-        found = (value for (body,) in bodies for value in values_at(orjson.loads(body), parts, elements=True))
-        return frozenset(value for value in found if isinstance(value, str))
+        found: set[str] = set()
+        with closing(bodies):
+            for (body,) in bodies:
+                values = values_at(orjson.loads(body), parts, elements=True)
+                found.update(value for value in values if isinstance(value, str))
+                if len(found) >= limit:
+                    break
+        return frozenset(islice(found, limit))
 
     def _scan(self, collection: str, index: Index | None, equals: Sequence[Scalar], after: str) -> sqlite3.Cursor:
         """Return the bodies in the order of their ids."""
