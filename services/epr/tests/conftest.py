@@ -1,5 +1,6 @@
 """The register on real stores and a real bus; tekton and creds are small stand-ins that speak their messages."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,8 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
+from epr.applications import Applications
 from epr.bus_api import Extension, MetadataManagement
+from epr.filters.activation import Activation
+from epr.filters.bus_api import FilterManagement
 from epr.filters.documents import FILTER_SETS, FILTERS
+from epr.filters.filters import Filters
+from epr.filters.rest_api import FilterApi
 from epr.http_api import EndpointApi
 from epr.model import Endpoint
 from epr.register import ENDPOINTS, Register
@@ -23,12 +29,20 @@ from kaa_common.avro import decode
 from kaa_common.bus import Bus, BusMessage, NatsBus
 from kaa_common.clock import Deadline
 from kaa_common.errors import BadRequest, Conflict, KaaError, NotFound
-from kaa_common.messages.acp import GET_APP_VERSION_CONFIG, AppVersionConfigRequest, AppVersionConfigResponse
+from kaa_common.messages.acp import (
+    GET_APP_VERSION_CONFIG,
+    GET_APPLICATION,
+    ApplicationRequest,
+    ApplicationResponse,
+    AppVersionConfigRequest,
+    AppVersionConfigResponse,
+)
 from kaa_common.messages.ecap import (
     TRANSITION_TOKEN_STATUS,
     EndpointTokenStatusTransitionRequest,
     EndpointTokenStatusTransitionResponse,
 )
+from kaa_common.messages.efe import EVENTS as FILTER_EVENTS
 from kaa_common.messages.elce import APP_VERSION_UPDATED, REGISTERED, UNREGISTERED
 from kaa_common.messages.eme import METADATA_UPDATED
 from kaa_common.messages.esp import CLIENT_DATA, ClientData, ExtensionData
@@ -90,6 +104,20 @@ class FakeTekton:
                 tenant_id="tenant",
                 app_name=request.app_version_name.rpartition("-")[0],
                 config=None if config is None else jsontext.dump(config),
+                status_code=200,
+            )
+        )
+
+    async def application(self, request: ApplicationRequest) -> Reply[ApplicationResponse]:
+        versions = tuple(name for name in APP_VERSIONS if name.rpartition("-")[0] == request.app_name)
+        if not versions:
+            raise NotFound("no such application")
+        return Reply(
+            ApplicationResponse(
+                **answer_header(request),
+                app_name=request.app_name,
+                tenant_id="tenant",
+                app_version_names=versions,
                 status_code=200,
             )
         )
@@ -158,8 +186,10 @@ class Events:
 
 
 def _record_of(message: BusMessage) -> type[Any]:
-    kinds = (REGISTERED, UNREGISTERED, APP_VERSION_UPDATED, METADATA_UPDATED)
+    kinds = (REGISTERED, UNREGISTERED, APP_VERSION_UPDATED, METADATA_UPDATED, *FILTER_EVENTS)
     path = message.subject.split(".")[4:]
+    if path[0] == "endpoint-filter":
+        path[1] = "*"
     return next(event.record for event in kinds if list(event.path) == path)
 
 
@@ -170,6 +200,9 @@ class Replica:
     register: Register
     registrar: Registrar
     api: EndpointApi
+    filters: Filters
+    activation: Activation
+    filter_api: FilterApi
 
     async def endpoint(
         self, metadata: dict[str, Any], app_version: str = "kettle-v1", endpoint_id: str | None = None
@@ -212,6 +245,7 @@ async def creds(rpc: Rpc, names: Names) -> FakeCreds:
 @pytest.fixture
 async def tekton(rpc: Rpc, names: Names) -> None:
     await rpc.serve(GET_APP_VERSION_CONFIG, names.tekton, FakeTekton().config)
+    await rpc.serve(GET_APPLICATION, names.tekton, FakeTekton().application)
 
 
 @pytest.fixture
@@ -225,7 +259,11 @@ async def events(bus: NatsBus, names: Names) -> Events:
 @asynccontextmanager
 async def open_replica(store: DocumentStore, rpc: Rpc, bus: Bus, names: Names) -> AsyncIterator[Replica]:
     """A replica of the register: on this store, answering on NATS."""
-    async with open_outbox(store, bus, ENDPOINTS) as outbox:
+    async with (
+        open_outbox(store, bus, ENDPOINTS) as outbox,
+        open_outbox(store, bus, FILTERS) as filter_outbox,
+        asyncio.TaskGroup() as tasks,
+    ):
         register = Register(store, outbox, tenant="tenant", instance=names.epr, replica_id=rpc.replica_id)
         registrar = Registrar(store, register, Tokens(rpc, names.cm, TOKEN_TIMEOUT))
         app_versions = AppVersions(rpc, names.tekton, names.epmx)
@@ -233,14 +271,30 @@ async def open_replica(store: DocumentStore, rpc: Rpc, bus: Bus, names: Names) -
         await Extension(register, app_versions, names.epmx).serve(rpc)
         await MetadataManagement(register, names.epr).serve(rpc)
         api = EndpointApi(register, registrar, app_versions, request_timeout=10)
-        yield Replica(register=register, registrar=registrar, api=api)
+        activation = Activation(store, filter_outbox, register, instance=names.epr, replica_id=rpc.replica_id)
+        filters = Filters(
+            store, filter_outbox, activation.wake, tenant="tenant", instance=names.epr, replica_id=rpc.replica_id
+        )
+        await FilterManagement(register, filters, names.epr).serve(rpc)
+        activating = tasks.create_task(activation.keep_activating())
+        yield Replica(
+            register=register,
+            registrar=registrar,
+            api=api,
+            filters=filters,
+            activation=activation,
+            filter_api=FilterApi(filters, Applications(rpc, names.tekton, TOKEN_TIMEOUT)),
+        )
+        activating.cancel()
 
 
 @asynccontextmanager
 async def open_client(replica: Replica) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the replica's REST interface, in memory."""
+    router = replica.api.router()
+    router.routes.extend(replica.filter_api.router().routes)
     async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(rest_api("EPR", "", "/epr", replica.api.router(), Access(hash_api_key(API_KEY)))),
+        transport=httpx.ASGITransport(rest_api("EPR", "", "/epr", router, Access(hash_api_key(API_KEY)))),
         base_url="http://test/epr/api/v1",
         headers={"X-API-Key": API_KEY},
     ) as client:

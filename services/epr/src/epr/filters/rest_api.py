@@ -12,6 +12,9 @@ from epr.applications import Applications
 from epr.filters.filters import Filters, FilterTexts
 from epr.filters.model import Filter
 from epr.filters.rest_bodies import (
+    CHANGES_EXAMPLE,
+    NEW_FILTER_EXAMPLE,
+    PREVIEW_EXAMPLE,
     FilterBody,
     FilterChangesBody,
     FilterPage,
@@ -42,8 +45,8 @@ CREATE, READ = "application:endpoint-filter:create", "application:endpoint-filte
 UPDATE, DELETE = "application:endpoint-filter:update", "application:endpoint-filter:delete"
 READ_ENDPOINTS = "endpoint:read"
 Answers = dict[int | str, dict[str, Any]]
-Route = tuple[str, str, str, Callable[..., Any], int, Answers]
-"""Method, path, scope, handler, status code of its success, answers. Any: as FastAPI has it."""
+Route = tuple[str, str, str, Callable[..., Any], int, Answers, dict[str, Any] | None]
+"""Method, path, scope, handler, status code of its success, answers, OpenAPI of its request. Any: as FastAPI has it."""
 
 
 class FilterApi:
@@ -56,16 +59,17 @@ class FilterApi:
         all_ = "/applications/{applicationName}/filters"
         one = all_ + "/{filterId}"
         shown: Answers = {200: {"model": FilterBody}}
-        previewed: Answers = {200: {"model": PreviewPage}}
+        created: Answers = {201: {"model": FilterBody}, **errors(404, 409, 413, 504)}
+        previewed: Answers = {200: {"model": PreviewPage}, **errors(413)}
         routes: tuple[Route, ...] = (
-            ("GET", all_, READ, self.list_filters, 200, {200: {"model": FilterPage}, **errors(404, 504)}),
-            ("POST", all_, CREATE, self.create, 201, {201: {"model": FilterBody}, **errors(404, 409, 413, 504)}),
-            ("POST", f"{all_}/preview", READ_ENDPOINTS, self.preview, 200, {**previewed, **errors(413)}),
-            ("GET", one, READ, self.get, 200, {**shown, **errors(404)}),
-            ("PATCH", one, UPDATE, self.change, 200, {**shown, **errors(404, 409, 412, 413)}),
-            ("DELETE", one, DELETE, self.delete, 204, errors(404, 412)),
+            ("GET", all_, READ, self.list_filters, 200, {200: {"model": FilterPage}, **errors(404, 504)}, None),
+            ("POST", all_, CREATE, self.create, 201, created, NEW_FILTER_EXAMPLE),
+            ("POST", f"{all_}/preview", READ_ENDPOINTS, self.preview, 200, previewed, PREVIEW_EXAMPLE),
+            ("GET", one, READ, self.get, 200, {**shown, **errors(404)}, None),
+            ("PATCH", one, UPDATE, self.change, 200, {**shown, **errors(404, 409, 412, 413)}, CHANGES_EXAMPLE),
+            ("DELETE", one, DELETE, self.delete, 204, errors(404, 412), None),
         )
-        for method, path, scope, handler, status_code, described in routes:
+        for method, path, scope, handler, status_code, described, example in routes:
             router.add_api_route(
                 path,
                 handler,
@@ -73,6 +77,7 @@ class FilterApi:
                 dependencies=[requires(scope)],
                 status_code=status_code,
                 responses=described,
+                openapi_extra=example,
             )
         return router
 

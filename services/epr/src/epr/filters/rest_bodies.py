@@ -82,6 +82,15 @@ class PreviewPage(Body):
     content: list[EndpointBody]
 
 
+def _example(body: dict[str, Any]) -> dict[str, Any]:
+    return {"requestBody": {"content": {"application/json": {"example": body}}}}
+
+
+NEW_FILTER_EXAMPLE = _example({"name": "Kyiv", "description": "All devices in Kyiv", "mongoQuery": EXAMPLE_QUERY})
+CHANGES_EXAMPLE = _example({"mongoQuery": {"metadata.city": {"$in": ["Kyiv", "Lviv"]}}})
+PREVIEW_EXAMPLE = _example({"mongoQuery": {"metadata.city": "Kyiv", "application_version": "smart_kettle-v1"}})
+
+
 def query_of(mongo_query: str | Document) -> Document:
     """Raises BadRequest."""
     query = jsontext.parse(mongo_query.encode()) if isinstance(mongo_query, str) else mongo_query
