@@ -10,7 +10,7 @@ SHARED = "$share/"
 def check_topic_name(topic: str) -> None:
     check_text(topic)
     # [MQTT-4.7.3-1] "All Topic Names and Topic Filters MUST be at least one character long."
-    check(topic != "", "an empty topic name", ReasonCode.TOPIC_NAME_INVALID)
+    check(topic != "", "an empty topic name", ReasonCode.PROTOCOL_ERROR)
     # [MQTT-3.3.2-2] "The Topic Name in the PUBLISH Packet MUST NOT contain wildcard characters."
     check("+" not in topic and "#" not in topic, "a wildcard in a topic name", ReasonCode.TOPIC_NAME_INVALID)
 
