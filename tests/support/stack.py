@@ -31,10 +31,12 @@ class Stack(ChildProcess):
     def __init__(self, directory: Path, environ: Mapping[str, str] | None = None) -> None:
         self.data_dir = directory / ".kaa"
         self.mqtt_port = free_port()
+        self.tls_port = free_port()
         self.nats_port = free_port()
         http_port = free_port()
         command = [*KAA, "up", "--data", str(self.data_dir), "--http-port", str(http_port)]
-        command += ["--mqtt-port", str(self.mqtt_port), "--nats-port", str(self.nats_port)]
+        command += ["--mqtt-port", str(self.mqtt_port), "--tls-port", str(self.tls_port)]
+        command += ["--nats-port", str(self.nats_port)]
         super().__init__(command, environ or {}, directory / "kaa-up.log", http_port)
 
     @property
@@ -44,6 +46,11 @@ class Stack(ChildProcess):
     @property
     def api_key(self) -> str:
         return (self.data_dir / "admin.key").read_text().strip()
+
+    @property
+    def ca_file(self) -> Path:
+        """What TLS clients trust."""
+        return self.data_dir / "tls" / "ca.pem"
 
     @property
     def headers(self) -> dict[str, str]:

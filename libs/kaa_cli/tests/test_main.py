@@ -126,9 +126,10 @@ def test_every_command_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_variables_are_the_defaults_of_the_options() -> None:
-    environ = {"KAA_HTTP_PORT": "1", "KPC_MQTT_PORT": "2", "KAA_NATS_PORT": "3", "KAA_HTTP_HOST": "::1"}
-    options = parser(environ).parse_args(["up", "--http-port", "4"])
+    ports = {"KAA_HTTP_PORT": "1", "KPC_MQTT_PORT": "2", "KPC_TLS_PORT": "5", "KAA_NATS_PORT": "3"}
+    options = parser({**ports, "KAA_HTTP_HOST": "::1"}).parse_args(["up", "--http-port", "4"])
     assert (options.http_port, options.mqtt_port, options.nats_port, options.host) == (4, 2, 3, "::1")
+    assert options.tls_port == 5
 
 
 def test_a_missing_package_is_one_sentence(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +150,7 @@ def run_kaa(*arguments: str, api_key: str = "") -> subprocess.CompletedProcess[s
 
 
 def demo_options(stack: Stack) -> list[str]:
-    ports = {"http": stack.http_port, "mqtt": stack.mqtt_port, "nats": stack.nats_port}
+    ports = {"http": stack.http_port, "mqtt": stack.mqtt_port, "tls": stack.tls_port, "nats": stack.nats_port}
     return [f"--data={stack.data_dir}", *(f"--{name}-port={port}" for name, port in ports.items())]
 
 

@@ -35,7 +35,8 @@ def create_application(stack: Stack, name: str) -> None:
 def test_it_says_where_it_listens_and_what_the_key_is(stack: Stack) -> None:
     printed = stack.output()
     assert f"http://127.0.0.1:{stack.http_port}" in printed
-    assert f"mqtt://127.0.0.1:{stack.mqtt_port}" in printed
+    assert f"mqtt://127.0.0.1:{stack.mqtt_port}, ws://127.0.0.1:{stack.http_port}/ws" in printed
+    assert f"mqtts://127.0.0.1:{stack.tls_port}   trust {stack.ca_file}" in printed
     assert f"nats://127.0.0.1:{stack.nats_port}" in printed
     assert stack.api_key in printed
 
@@ -94,7 +95,12 @@ def test_a_second_stack_on_the_same_data_is_refused_in_one_sentence(stack: Stack
 
 @pytest.mark.parametrize(
     ("port", "variable"),
-    [("http_port", "KAA_HTTP_PORT"), ("mqtt_port", "KPC_MQTT_PORT"), ("nats_port", "KAA_NATS_PORT")],
+    [
+        ("http_port", "KAA_HTTP_PORT"),
+        ("mqtt_port", "KPC_MQTT_PORT"),
+        ("tls_port", "KPC_TLS_PORT"),
+        ("nats_port", "KAA_NATS_PORT"),
+    ],
 )
 def test_a_taken_port_is_one_sentence(tmp_path: Path, port: str, variable: str) -> None:
     stack = Stack(tmp_path)

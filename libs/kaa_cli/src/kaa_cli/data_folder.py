@@ -3,6 +3,7 @@
     .kaa/lock        held while a stack runs on the folder
     .kaa/admin.key   API key of the REST interfaces
     .kaa/token.keys  secret that the hashes of endpoint tokens are keyed with; without it no device gets in any more
+    .kaa/tls/        certificates for MQTT over TLS (`development_tls`)
     .kaa/data/       the documents, one SQLite file a service
     .kaa/nats/       the streams of nats-server: events, for whoever asks later
     .kaa/nats.*      process id, configuration and log of nats-server

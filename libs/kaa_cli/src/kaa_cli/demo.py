@@ -158,7 +158,7 @@ def _platform(options: StackOptions, url: str) -> Iterator[None]:
     print("Starting the platform ...", flush=True)
     command = [sys.executable, "-m", "kaa_cli", "up", "--host", options.host, "--data", str(options.data)]
     command += [f"--http-port={options.http_port}", f"--mqtt-port={options.mqtt_port}"]
-    command += [f"--nats-port={options.nats_port}"]
+    command += [f"--tls-port={options.tls_port}", f"--nats-port={options.nats_port}"]
     # A session of its own: Ctrl-C ends the story, and the story ends the platform.
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as process:  # noqa: S603 # ours
         try:

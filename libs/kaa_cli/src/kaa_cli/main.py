@@ -85,6 +85,7 @@ def _add_stack_options(command: ArgumentParser, environ: Mapping[str, str]) -> N
         )
 
     option("--mqtt-port", "KPC_MQTT_PORT", "1883", "port for MQTT")
+    option("--tls-port", "KPC_TLS_PORT", "8883", "port for MQTT over TLS")
     option("--http-port", "KAA_HTTP_PORT", "8080", "port for everything HTTP")
     option("--nats-port", "KAA_NATS_PORT", "4222", "port of the local nats-server; not used with NATS_URL")
     option("--host", "KAA_HTTP_HOST", "127.0.0.1", "address to listen on for MQTT and HTTP", str)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import uvloop
 
-from kaa_cli import data_folder
+from kaa_cli import data_folder, development_tls
 from kaa_cli.errors import CommandError
 from kaa_cli.nats_process import nats_server
 from kaa_cli.service_names import SERVICE_NAMES
@@ -37,6 +37,7 @@ class StackOptions:
     host: str
     http_port: int
     mqtt_port: int
+    tls_port: int
     nats_port: int
     data: Path
 
@@ -46,6 +47,7 @@ class StackOptions:
             host=arguments.host,
             http_port=arguments.http_port,
             mqtt_port=arguments.mqtt_port,
+            tls_port=arguments.tls_port,
             nats_port=arguments.nats_port,
             data=arguments.data.resolve(),
         )
@@ -70,9 +72,14 @@ def up(options: StackOptions, environ: Mapping[str, str]) -> int:
 
 
 def service_environ(options: StackOptions, environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that the services of the stack are configured with; makes the secrets on first use."""
+    """The variables that the services of the stack are configured with; makes secrets and certificates on first use."""
     admin_hash = hash_api_key(data_folder.admin_key(options.data))
+    tls_files = development_tls.server_files(options.data)
     return {
+        "KPC_TLS_ENABLED": "true",
+        "KPC_TLS_CERTIFICATE_FILE": str(tls_files.certificate),
+        "KPC_TLS_KEY_FILE": str(tls_files.key),
+        "KPC_WS_ENABLED": "true",
         "CREDS_TOKEN_KEYS": data_folder.token_keys(options.data),
         "KAA_DATA_DIR": str(options.data / "data"),
         **{name: value for name, value in environ.items() if value},
@@ -81,6 +88,8 @@ def service_environ(options: StackOptions, environ: Mapping[str, str]) -> dict[s
         "KAA_HTTP_PORT": str(options.http_port),
         "KPC_MQTT_HOST": options.host,
         "KPC_MQTT_PORT": str(options.mqtt_port),
+        "KPC_TLS_HOST": options.host,
+        "KPC_TLS_PORT": str(options.tls_port),
     }
 
 
@@ -102,8 +111,9 @@ def banner(options: StackOptions, environ: Mapping[str, str]) -> str:
     return f"""
 The platform is ready.
 
-  HTTP     http://{options.host}:{options.http_port}   REST below /tekton, /epr, /cm; devices below /kp1
-  MQTT     mqtt://{options.host}:{options.mqtt_port}
+  HTTP     http://{options.host}:{options.http_port}   REST below /tekton, /epr, /cm, /ccm, /kpc; devices below /kp1
+  MQTT     mqtt://{options.host}:{options.mqtt_port}, ws://{options.host}:{options.http_port}/ws
+  MQTT/TLS mqtts://{options.host}:{options.tls_port}   trust {options.data / development_tls.CA_FILE}
   NATS     {nats.scheme}://{nats.netloc.rpartition("@")[2]}
   data     {options.data}
   API key  {data_folder.admin_key(options.data)}   (kept in {options.data / data_folder.ADMIN_KEY})

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from kaa_common.app_versions import AppVersions
 from kaa_common.service import Platform, Service
 from kaa_common.settings import load
+from kpc.authorities import trusting
 from kpc.client_auth import ClientAuth, enforcing
 from kpc.connectivity import Connectivity, announcing
 from kpc.cut_off import CutOff, Instances
@@ -64,6 +65,7 @@ async def work(platform: Platform) -> AsyncIterator[None]:
         announcing(connectivity),
         asking(device_mqtt.subscribers),
         enforcing(client_auth),
+        trusting(rpc, names.ccm_instance, names.tenant_id, certificates),
         serving_mqtt(settings, device_mqtt, certificates, platform.gateway),
     ):
         platform.gateway.mount("kp1", device_http)
