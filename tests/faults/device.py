@@ -53,7 +53,7 @@ class Device:
         try:
             client_id = self.endpoint_id.encode()
             clean_session, keep_alive = 0x02, 0
-            self._send(CONNECT, b"\0\4MQTT\4" + struct.pack("!BH", clean_session, keep_alive) + _text(client_id))
+            self._send(CONNECT, b"\0\4MQTT\4" + struct.pack("!BH", clean_session, keep_alive) + text(client_id))
             async with _not_silent():
                 assert await self._receive() == (CONNACK, b"\0\0")
             self.connections += 1
@@ -73,7 +73,7 @@ class Device:
         request_id = next(self._request_ids)
         topic = f"kp1/{self._app_version}/epmx/{token or self.token}/{resource}/{request_id}"
         began = time.monotonic()
-        self._send(PUBLISH | AT_LEAST_ONCE, _text(topic.encode()) + struct.pack("!H", request_id) + payload.encode())
+        self._send(PUBLISH | AT_LEAST_ONCE, text(topic.encode()) + struct.pack("!H", request_id) + payload.encode())
         async with _not_silent():
             answer, is_acknowledged = None, False
             while answer is None or (answer.status_code == 200 and not is_acknowledged):
@@ -143,5 +143,5 @@ async def _not_silent() -> AsyncIterator[None]:
         raise AssertionError("the platform does not answer a device") from exc
 
 
-def _text(encoded: bytes) -> bytes:
+def text(encoded: bytes) -> bytes:
     return struct.pack("!H", len(encoded)) + encoded
