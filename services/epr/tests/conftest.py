@@ -11,16 +11,22 @@ import httpx
 import pytest
 
 from epr.applications import Applications
+from epr.batch_task import BATCHES
+from epr.batches import Batches
 from epr.bus_api import Extension, MetadataManagement
+from epr.bus_relations import RelationsManagement
 from epr.filters.activation import Activation
 from epr.filters.bus_api import FilterManagement
 from epr.filters.documents import FILTER_SETS, FILTERS
 from epr.filters.filters import Filters
 from epr.filters.rest_api import FilterApi
 from epr.http_api import EndpointApi
+from epr.listing import Listing
+from epr.metadata_keys import MetadataKeys
 from epr.model import Endpoint
 from epr.register import ENDPOINTS, Register
 from epr.registration import Registrar, Registration
+from epr.relations import RELATIONS, Relations
 from epr.tokens import Tokens
 from kaa_common import jsontext
 from kaa_common.access import Access, hash_api_key
@@ -45,6 +51,7 @@ from kaa_common.messages.ecap import (
 from kaa_common.messages.efe import EVENTS as FILTER_EVENTS
 from kaa_common.messages.elce import APP_VERSION_UPDATED, REGISTERED, UNREGISTERED
 from kaa_common.messages.eme import METADATA_UPDATED
+from kaa_common.messages.eprmp import RELATIONS_UPDATED
 from kaa_common.messages.esp import CLIENT_DATA, ClientData, ExtensionData
 from kaa_common.messages.etp import (
     DISCARD_TOKENS,
@@ -186,7 +193,7 @@ class Events:
 
 
 def _record_of(message: BusMessage) -> type[Any]:
-    kinds = (REGISTERED, UNREGISTERED, APP_VERSION_UPDATED, METADATA_UPDATED, *FILTER_EVENTS)
+    kinds = (REGISTERED, UNREGISTERED, APP_VERSION_UPDATED, METADATA_UPDATED, RELATIONS_UPDATED, *FILTER_EVENTS)
     path = message.subject.split(".")[4:]
     if path[0] == "endpoint-filter":
         path[1] = "*"
@@ -223,7 +230,7 @@ def app_version_named(name: str) -> AppVersion:
 @pytest.fixture
 async def store(store: DocumentStore) -> DocumentStore:
     """A store of each kind, with the service's collections."""
-    await store.ensure([ENDPOINTS, FILTERS, FILTER_SETS])
+    await store.ensure([ENDPOINTS, FILTERS, FILTER_SETS, RELATIONS, BATCHES])
     return store
 
 
@@ -262,6 +269,7 @@ async def open_replica(store: DocumentStore, rpc: Rpc, bus: Bus, names: Names) -
     async with (
         open_outbox(store, bus, ENDPOINTS) as outbox,
         open_outbox(store, bus, FILTERS) as filter_outbox,
+        open_outbox(store, bus, RELATIONS) as relation_outbox,
         asyncio.TaskGroup() as tasks,
     ):
         register = Register(store, outbox, tenant="tenant", instance=names.epr, replica_id=rpc.replica_id)
@@ -270,22 +278,38 @@ async def open_replica(store: DocumentStore, rpc: Rpc, bus: Bus, names: Names) -
         await app_versions.start()
         await Extension(register, app_versions, names.epmx).serve(rpc)
         await MetadataManagement(register, names.epr).serve(rpc)
-        api = EndpointApi(register, registrar, app_versions, request_timeout=10)
         activation = Activation(store, filter_outbox, register, instance=names.epr, replica_id=rpc.replica_id)
         filters = Filters(
             store, filter_outbox, activation.wake, tenant="tenant", instance=names.epr, replica_id=rpc.replica_id
         )
         await FilterManagement(register, filters, names.epr).serve(rpc)
+        relations = Relations(store, relation_outbox, register, tenant="tenant", instance=names.epr)
+        await RelationsManagement(relations, names.epr).serve(rpc)
+        applications = Applications(rpc, names.tekton, TOKEN_TIMEOUT)
+        api = EndpointApi(
+            register=register,
+            registrar=registrar,
+            relations=relations,
+            batches=Batches(store, registrar, app_versions, tenant="tenant"),
+            listing=Listing(store, register, filters, tenant="tenant"),
+            filters=filters,
+            keys=MetadataKeys(store, applications, tenant="tenant"),
+            app_versions=app_versions,
+            tenant="tenant",
+            request_timeout=10,
+        )
         activating = tasks.create_task(activation.keep_activating())
+        working = tasks.create_task(api.batches.keep_working())
         yield Replica(
             register=register,
             registrar=registrar,
             api=api,
             filters=filters,
             activation=activation,
-            filter_api=FilterApi(filters, Applications(rpc, names.tekton, TOKEN_TIMEOUT)),
+            filter_api=FilterApi(filters, applications),
         )
         activating.cancel()
+        working.cancel()
 
 
 @asynccontextmanager

@@ -6,7 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from epr.applications import Applications
+from epr.batch_task import BATCHES
+from epr.batches import Batches
 from epr.bus_api import Extension, MetadataManagement
+from epr.bus_relations import RelationsManagement
 from epr.filters.activation import Activation
 from epr.filters.bus_api import FilterManagement
 from epr.filters.documents import FILTER_SETS, FILTERS
@@ -14,8 +17,11 @@ from epr.filters.filters import Filters
 from epr.filters.rest_api import FilterApi
 from epr.http_api import EndpointApi
 from epr.leases import REPLICAS
+from epr.listing import Listing
+from epr.metadata_keys import MetadataKeys
 from epr.register import ENDPOINTS, Register
 from epr.registration import Registrar
+from epr.relations import RELATIONS, Relations
 from epr.sessions import Names, following
 from epr.settings import EprSettings
 from epr.tokens import Tokens
@@ -39,9 +45,10 @@ async def work(platform: Platform) -> AsyncIterator[None]:
     stream = EventStream(rpc.bus, names.epr_instance, limits, time.monotonic)
     await stream.start()
     async with (
-        platform.store(ENDPOINTS, FILTERS, FILTER_SETS, REPLICAS) as store,
+        platform.store(ENDPOINTS, FILTERS, FILTER_SETS, REPLICAS, RELATIONS, BATCHES) as store,
         open_outbox(store, stream, ENDPOINTS) as outbox,
         open_outbox(store, stream, FILTERS) as filter_outbox,
+        open_outbox(store, stream, RELATIONS) as relation_outbox,
         asyncio.TaskGroup() as tasks,
     ):
         register = Register(
@@ -51,17 +58,35 @@ async def work(platform: Platform) -> AsyncIterator[None]:
         # With the configuration of the extension; the register itself needs an application version's name only.
         app_versions = AppVersions(rpc, names.tekton_instance, names.epmx_instance)
         await app_versions.start()
-        api = EndpointApi(register, registrar, app_versions, settings.request_timeout)
         sender = {"instance": names.epr_instance, "replica_id": rpc.replica_id}
         activation = Activation(store, filter_outbox, register, **sender)
         filters = Filters(store, filter_outbox, activation.wake, tenant=names.tenant_id, **sender)
         applications = Applications(rpc, names.tekton_instance, settings.request_timeout)
+        relations = Relations(store, relation_outbox, register, tenant=names.tenant_id, instance=names.epr_instance)
+        batches = Batches(store, registrar, app_versions, tenant=names.tenant_id)
+        listing = Listing(store, register, filters, tenant=names.tenant_id)
+        api = EndpointApi(
+            register=register,
+            registrar=registrar,
+            relations=relations,
+            batches=batches,
+            listing=listing,
+            filters=filters,
+            keys=MetadataKeys(store, applications, tenant=names.tenant_id),
+            app_versions=app_versions,
+            tenant=names.tenant_id,
+            request_timeout=settings.request_timeout,
+        )
         router = api.router()
         router.routes.extend(FilterApi(filters, applications).router().routes)
         sweeping = tasks.create_task(registrar.keep_sweeping(), name="reservations")
         activating = tasks.create_task(activation.keep_activating(), name="filters")
+        working = tasks.create_task(batches.keep_working(), name="batch registrations")
+        tidying = tasks.create_task(relations.keep_sweeping(), name="relations")
+        indexing = tasks.create_task(listing.keep_indexing(), name="terms")
         await Extension(register, app_versions, names.epmx_instance).serve(rpc)
         await MetadataManagement(register, names.epr_instance).serve(rpc)
+        await RelationsManagement(relations, names.epr_instance).serve(rpc)
         await FilterManagement(register, filters, names.epr_instance).serve(rpc)
         platform.gateway.mount("epr", rest_api(TITLE, DESCRIPTION, "/epr", router, platform.access))
         session_names = Names(
@@ -74,6 +99,9 @@ async def work(platform: Platform) -> AsyncIterator[None]:
             platform.gateway.unmount("epr")
             sweeping.cancel()
             activating.cancel()
+            working.cancel()
+            tidying.cancel()
+            indexing.cancel()
 
 
 SERVICE = Service("epr", work)

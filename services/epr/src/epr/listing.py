@@ -8,22 +8,27 @@ remembered for a while. So neither depends on how many endpoints are skipped.
 Up to a limit endpoints are counted on each request; beyond it a count is used again for some seconds.
 """
 
+import asyncio
+import logging
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from cachetools import TTLCache
 
+from epr.filters.filters import Filters
 from epr.model import Endpoint, State
 from epr.register import BY_APP_VERSION, BY_APPLICATION, BY_FILTER, BY_TERM, ENDPOINTS, Register
 from epr.search import EVERYTHING, Conditions, Search, conditions_of, narrowed
 from epr.terms import INCOMPLETE, terms_of
 from kaa_common import jsontext
-from kaa_common.errors import BadRequest
+from kaa_common.errors import BadRequest, NotFound, Unavailable
 from kaa_common.serial import SerialByKey
 from kaa_common.store import Document, DocumentStore, Index, Query, Scalar
+
+logger = logging.getLogger(__name__)
 
 COUNTED_EXACTLY: Final = 10_000
 """Entries of an index that are counted on each request; that takes some 5 ms."""
@@ -41,19 +46,12 @@ REMEMBERED_FOR: Final = 60.0
 MAX_REMEMBERED: Final = 1_000
 
 MIGRATED_AT_ONCE: Final = 100
+MIGRATION_PAUSE: Final = 5.0
 
 _ORDER: Final = ("_id", "application", "application_version", "created_at")
 """What the indexes are ordered by, of which a cursor is made."""
 
 PlanKey = tuple[str, tuple[Scalar, ...], bytes]
-
-
-class Filters(Protocol):
-    """What the listing asks about filters."""
-
-    async def check_searchable(self, filter_id: str, application: str | None) -> None:
-        """Raises NotFound, and Conflict when the filter is pending."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,14 +90,14 @@ class Listing:
     async def page(self, search: Search, *, offset: int, limit: int, after: str | None = None) -> Page:
         """Raises BadRequest; NotFound and Conflict for the filter; Unavailable."""
         behind = None if after is None else _position_of(after)
-        if search.filter_id is not None:
-            await self._filters.check_searchable(search.filter_id, search.application)
+        await self._check_filter(search)
         plan = await self._plan(search)
         documents = await self._documents(plan, offset, limit, behind)
         if after is None and len(documents) < limit and (documents or offset == 0):
             total = offset + len(documents)
         else:
-            total = max(await self._count(plan), offset + len(documents))
+            counted = await self._count(plan)
+            total = max(counted, offset + len(documents)) if documents else counted
         has_more = len(documents) == limit and (after is not None or total > offset + limit)
         return Page(
             total=total,
@@ -109,11 +107,19 @@ class Listing:
 
     async def page_of(self, endpoint_ids: Sequence[str], search: Search, *, offset: int, limit: int) -> Page:
         """The same among these endpoints, in their order."""
-        if search.filter_id is not None:
-            await self._filters.check_searchable(search.filter_id, search.application)
+        await self._check_filter(search)
         matches = narrowed(conditions_of(search, with_terms=False).query or EVERYTHING, search).matches
         found = [e for e in await self._register.get_many(endpoint_ids) if matches(e.to_document())]
         return Page(total=len(found), endpoints=found[offset : offset + limit], next=None)
+
+    async def keep_indexing(self) -> None:
+        """Give endpoints their terms at the start, however long the store cannot be reached."""
+        while True:
+            try:
+                return await self.index_terms()
+            except Unavailable as exc:
+                logger.warning("endpoints are not indexed by their metadata yet: %s", exc)
+            await asyncio.sleep(MIGRATION_PAUSE)
 
     async def index_terms(self) -> None:
         """Give their terms to endpoints that were stored before there were any. Raises Unavailable."""
@@ -123,6 +129,13 @@ class Listing:
                 metadata = {entry["key"]: entry["value"] for entry in document["metadata"]}
                 # Nothing that anybody sees is changed, so the revision stays; a change in between brings the terms.
                 await self._store.replace(ENDPOINTS, document | {"terms": terms_of(metadata)}, document["revision"])
+
+    async def _check_filter(self, search: Search) -> None:
+        if search.filter_id is None:
+            return
+        found = await self._filters.get_active(search.filter_id)
+        if search.application not in (None, found.application):
+            raise NotFound("no filter of this application with this id")
 
     async def _plan(self, search: Search) -> _Plan:
         conditions = conditions_of(search)

@@ -3,8 +3,9 @@
     reserve the id  ->  have the token provisioned  ->  register, with the event of it
                                                     \\->  roll back: discard the token, drop the reservation
 
-A reservation is ours for a minute, far longer than the provisioning may take; then whoever meets it (a sweep, or the
-caller trying again) takes it over by compare-and-set, so that one alone rolls it back. Nobody but us ever sees it.
+A reservation is ours as long as the provisioning may take, some seconds; then whoever meets it (a sweep, or the caller
+trying again) takes it over by compare-and-set, so that one alone rolls it back. What we ask of the credentials service
+is over with the reservation, so nothing of ours is done late. Nobody but us ever sees it.
 """
 
 import asyncio
@@ -25,7 +26,10 @@ from kaa_common.store import Document, DocumentStore, DuplicateKey
 
 logger = logging.getLogger(__name__)
 
-RESERVED_FOR_MS: Final = 60_000
+CALLS_OF_A_RESERVATION: Final = 2
+"""Discard the tokens of whoever had the id before, provision one."""
+RESERVATION_MARGIN: Final = 2.0
+"""Seconds for the store, and for clocks that differ."""
 SWEEP_INTERVAL: Final = 15.0
 """Seconds between two looks for reservations left behind."""
 SWEEP_PAGE: Final = 100
@@ -48,6 +52,7 @@ class Registrar:
         self._store = store
         self._register = register
         self._tokens = tokens
+        self._reserved_for_ms = round((CALLS_OF_A_RESERVATION * tokens.timeout + RESERVATION_MARGIN) * 1000)
 
     async def register(self, wanted: Registration) -> tuple[Endpoint, ProvisionedToken]:
         """Register an endpoint. Doing so again with the same id and token changes nothing and has the same answer.
@@ -112,7 +117,7 @@ class Registrar:
     async def _reserve(self, endpoint_id: str, wanted: Registration) -> Endpoint:
         """The reservation, or the endpoint that is registered with this id already."""
         while True:
-            reservation = _reservation(endpoint_id, wanted)
+            reservation = _reservation(endpoint_id, wanted, self._reserved_for_ms)
             try:
                 await self._store.insert(ENDPOINTS, reservation.to_document())
             except DuplicateKey:
@@ -162,7 +167,7 @@ class Registrar:
 
     async def _roll_back(self, reservation: Endpoint) -> None:
         """Undo a reservation, unless it was registered or taken over meanwhile."""
-        claimed = reservation.reserved_again(now_ms() + RESERVED_FOR_MS)
+        claimed = reservation.reserved_again(now_ms() + self._reserved_for_ms)
         if not await self._store.replace(ENDPOINTS, claimed.to_document(), reservation.revision):
             return
         try:
@@ -178,7 +183,7 @@ class Registrar:
             await self._store.delete(ENDPOINTS, claimed.id, claimed.revision)
 
 
-def _reservation(endpoint_id: str, wanted: Registration) -> Endpoint:
+def _reservation(endpoint_id: str, wanted: Registration, reserved_for_ms: int) -> Endpoint:
     now = now_ms()
     return Endpoint(
         id=endpoint_id,
@@ -190,7 +195,7 @@ def _reservation(endpoint_id: str, wanted: Registration) -> Endpoint:
         app_version_at=now,
         created_at=now,
         metadata=wanted.metadata,
-        reserved_until=now + RESERVED_FOR_MS,
+        reserved_until=now + reserved_for_ms,
     )
 
 

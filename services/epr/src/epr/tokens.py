@@ -35,13 +35,18 @@ class Tokens:
         self._cm_instance = cm_instance
         self._timeout = timeout
 
+    @property
+    def timeout(self) -> float:
+        """Seconds that each call may take."""
+        return self._timeout
+
     async def provision(self, endpoint: Endpoint, token: str | None) -> ProvisionedToken:
         """The endpoint's token: this one, or a new one for None.
 
         Raises BadRequest when it is malformed, Conflict when it is taken; Unavailable, DeadlineExceeded.
         """
         request = EndpointTokenProvisionRequest(
-            **request_header(Deadline.after(self._timeout)),
+            **request_header(self._deadline(endpoint)),
             tenant_id=endpoint.tenant,
             app_name=endpoint.application,
             endpoint_id=endpoint.id,
@@ -76,8 +81,15 @@ class Tokens:
     async def discard(self, endpoint: Endpoint) -> None:
         """Delete all tokens of an endpoint id in the endpoint's application. Raises Unavailable, DeadlineExceeded."""
         request = EndpointTokensDiscardRequest(
-            **request_header(Deadline.after(self._timeout)), app_name=endpoint.application, endpoint_id=endpoint.id
+            **request_header(self._deadline(endpoint)), app_name=endpoint.application, endpoint_id=endpoint.id
         )
         response = (await self._rpc.call(DISCARD_TOKENS, self._cm_instance, request)).message
         if response.status_code != 200:
             raise error_of(response.status_code, response.reason_phrase)
+
+    def _deadline(self, endpoint: Endpoint) -> Deadline:
+        """What concerns a reservation is over with it: nothing is done late to whoever has the id next."""
+        latest = Deadline.after(self._timeout)
+        if endpoint.reserved_until is None:
+            return latest
+        return min(latest, Deadline(endpoint.reserved_until), key=lambda deadline: deadline.at_ms)
