@@ -50,6 +50,7 @@ PURE = (
     "epr.search",
     "epr.terms",
     "kpc",
+    "kpc.extensions",
     "kpc.kp1",
     "kpc.mqtt",
     "kpc.mqtt.*",
