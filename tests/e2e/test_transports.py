@@ -1,7 +1,7 @@
 """Devices over TLS and WebSocket, with and without credentials, with the client libraries of the field.
 
-The store makes no difference to a connection, so one of them is enough. A test that has the tenant require something takes
-it back at the end.
+The store makes no difference to a connection, so one of them is enough. A test that has the tenant require something
+takes it back at the end.
 """
 
 import asyncio
@@ -61,7 +61,8 @@ class PahoDevice:
     def connect(self, chain: Path | None = None, key: Path | None = None) -> str:
         """How the platform answers."""
         if self._is_tls:
-            self.client.tls_set(str(self._platform.stack.ca_file), chain and str(chain), key and str(key))
+            own = [str(file) for file in (chain, key) if file is not None]
+            self.client.tls_set(str(self._platform.stack.ca_file), *own)
         # Not again and again by itself: a test says when.
         self.client.reconnect_delay_set(60, 60)
         self.client.connect("127.0.0.1", self.port, keepalive=60)
