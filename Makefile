@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check bench bench-credentials clean
+.PHONY: help setup run demo test check bench bench-credentials fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s%s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,10 @@ bench: .venv/.runtime ## compare a device's request with a bare NATS request, on
 
 bench-credentials: .venv/.runtime .venv/.development ## time cut-off on three replicas, and token validation
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/credentials.py
+
+fuzz: .venv/.runtime .venv/.development ## look for input that surprises the MQTT core, for a minute: ARGS=-max_total_time=600
+	$(INSTALL) atheris
+	@cd .venv && PYTHONPATH=../tests ../$(BIN)/python ../tests/fuzz/mqtt.py $(ARGS)
 
 clean: ## remove what make has made; what the platform keeps in .kaa stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

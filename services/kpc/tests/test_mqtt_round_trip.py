@@ -14,8 +14,9 @@ from kpc.mqtt.errors import RemoteProtocolError
 from kpc.mqtt.limits import SessionLimits
 from kpc.mqtt.packets import ClientPacket, Connect
 from kpc.mqtt.reader import PacketReader
-from kpc.mqtt.versions import VERSIONS, Version
+from kpc.mqtt.versions import MQTT_3_1_1, MQTT_5, VERSIONS, Version
 from support import mqtt_codec
+from support.mqtt_driver import drive
 from support.mqtt_strategies import client_packets, connects, server_packets
 
 LIMITS = SessionLimits()
@@ -87,13 +88,16 @@ def test_a_body_truncated_at_any_length_is_refused_or_a_shorter_packet(version: 
 @each_version
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_a_damaged_stream_raises_nothing_but_the_protocol_error(version: Version, data: st.DataObject) -> None:
+def test_a_session_survives_a_damaged_stream(version: Version, data: st.DataObject) -> None:
     packets = [data.draw(connects(version)), *data.draw(st.lists(client_packets(version), max_size=3))]
     stream = bytearray(b"".join(mqtt_codec.encode(packet, version) for packet in packets))
     where = st.tuples(st.integers(0, len(stream) - 1), st.integers(0, 255))
     for position, byte in data.draw(st.lists(where, min_size=1, max_size=6)):
         stream[position] = byte
-    reader = PacketReader(LIMITS)
-    with contextlib.suppress(RemoteProtocolError):
-        reader.feed(stream)
-        drain(reader)
+    drive(bytes(stream), data.draw(st.integers(1, len(stream))))
+
+
+def test_a_second_connect_of_another_version_is_refused_in_the_words_of_the_first() -> None:
+    first, second = (Connect(version=version, client_id="c") for version in (MQTT_3_1_1, MQTT_5))
+    stream = mqtt_codec.encode(first, MQTT_3_1_1) + mqtt_codec.encode(second, MQTT_5)
+    assert len(drive(stream, len(stream))) == 2

@@ -53,7 +53,8 @@ class PacketReader:
         except InvalidPacketError as exc:
             raise RemoteProtocolError(f"{PacketType(packet_type).name}: {exc}", exc.reason_code) from exc
         finally:
-            self.version = fields.version
+            if self.version is None:  # a second CONNECT changes nothing any more
+                self.version = fields.version
 
     def _check_type(self, packet_type: int) -> None:
         version = self.version
