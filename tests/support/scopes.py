@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
 from kaa_common.access import Access
-from kaa_common.rest import rest_api, scope_of
+from kaa_common.rest import PublicRoute, rest_api, scope_of
 
 Scopes = dict[str, str]
 """The scope of each route, by `<method> <path>`."""
@@ -21,9 +21,10 @@ class PlainTokens:
 
 
 def declared_scopes(router: APIRouter) -> Scopes:
-    """What the routes declare."""
+    """What the routes declare; public ones declare nothing."""
     routes = [route for route in router.routes if isinstance(route, APIRoute)]
     assert len(routes) == len(router.routes)
+    routes = [route for route in routes if not isinstance(route, PublicRoute)]
     return {f"{method} {route.path}": scope_of(route) for route in routes for method in route.methods or ()}
 
 

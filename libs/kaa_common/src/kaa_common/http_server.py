@@ -25,8 +25,8 @@ from kaa_common.http_errors import answer_http_error
 BACKLOG = 2048
 """Connections the kernel keeps waiting to be accepted: a whole site's devices coming back at once."""
 UNSENT_FOR = 120
-"""Seconds that a client may leave what it is sent unacknowledged, or refuse to read it, before the kernel drops it: neither
-HTTP nor WebSocket ends by itself a connection on which something remains to be written."""
+"""Seconds that a client may leave what it is sent unacknowledged, or refuse to read it, before the kernel drops it:
+neither HTTP nor WebSocket ends by itself a connection on which something remains to be written."""
 MAX_WEBSOCKET_MESSAGE = 2 * 1024 * 1024
 """Bytes: the largest MQTT packet, with all that a client may have put before it."""
 PING_INTERVAL = 60.0

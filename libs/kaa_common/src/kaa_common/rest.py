@@ -1,6 +1,6 @@
 """What the REST interfaces share: strict JSON, `{"message"}` errors, ETags, paging, bounded bodies, access.
 
-Every route declares the scope it needs (`requires`), which is checked before anything of the request is read. Without
+Every route but public ones declares the scope it needs (`requires`), which is checked before anything is read. Without
 it a change, or a read of a collection, is a 403 that names the scope. A read whose path names a resource is a 404,
 whether or not there is one: what the caller may not read does not exist for him.
 """
@@ -113,13 +113,17 @@ class StrictRoute(APIRoute):
         return handle_strictly
 
 
+class PublicRoute(APIRoute):
+    """Open to everybody, without a key or a token: what it answers is public anyway, and it reads no body."""
+
+
 def rest_api(title: str, description: str, prefix: str, router: APIRouter, access: Access) -> ASGIApp:
     """The REST interface of a service below `<prefix>/api/v1`, its OpenAPI at `<prefix>/api/v1/openapi.json`.
 
-    `router` must have been made with `route_class=StrictRoute`, which checks access. Raises ValueError otherwise.
+    Each route of `router` must be a StrictRoute, which checks access, or a PublicRoute. Raises ValueError otherwise.
     """
     for route in router.routes:
-        if not isinstance(route, StrictRoute):
+        if not isinstance(route, StrictRoute | PublicRoute):
             raise ValueError(f"{getattr(route, 'path', route)} is no StrictRoute")
     base = f"{prefix}/api/v1"
     api = FastAPI(

@@ -3,7 +3,10 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from starlette.types import ASGIApp
+
 from kaa_common.app_versions import AppVersions
+from kaa_common.rest import rest_api
 from kaa_common.service import Platform, Service
 from kaa_common.settings import load
 from kpc.authorities import trusting
@@ -17,12 +20,16 @@ from kpc.edge import Edge, EdgeLimits
 from kpc.extensions import parse_extensions
 from kpc.held_endpoints import HeldEndpoints
 from kpc.pushes import Pushes
+from kpc.rest_api import KpcPaths, RestApi
 from kpc.settings import KpcSettings
+from kpc.status import Status
 from kpc.subscribers import asking
 from kpc.tenants import Tenants
 from kpc.tokens import Tokens
 from kpc.traffic import Traffic, reporting
 from kpc.transports import load_certificates, serving_mqtt
+
+PREFIX = "kpc"
 
 
 @asynccontextmanager
@@ -66,15 +73,22 @@ async def work(platform: Platform) -> AsyncIterator[None]:
         asking(device_mqtt.subscribers),
         enforcing(client_auth),
         trusting(rpc, names.ccm_instance, names.tenant_id, certificates),
-        serving_mqtt(settings, device_mqtt, certificates, platform.gateway),
+        serving_mqtt(settings, device_mqtt, certificates, platform.gateway) as server,
     ):
-        platform.gateway.mount("kp1", device_http)
-        platform.gateway.mount("kpc", device_http)
+        status = Status(rpc, names.kpc_instance, server, client_auth, connectivity.presence)
+        await status.start()
+        router = RestApi(status, certificates).router()
+        rest = rest_api("Communication", "Connections of devices.", f"/{PREFIX}", router, platform.access)
+        paths: dict[str, ASGIApp] = {PREFIX: rest}
+        if settings.http_enabled:
+            paths = {PREFIX: KpcPaths(rest, device_http), "kp1": device_http}
+        for path, app in paths.items():
+            platform.gateway.mount(path, app)
         try:
             yield
         finally:
-            platform.gateway.unmount("kpc")
-            platform.gateway.unmount("kp1")
+            for path in paths:
+                platform.gateway.unmount(path)
 
 
 SERVICE = Service("kpc", work)

@@ -20,7 +20,7 @@ from cryptography import x509
 from prometheus_client import Counter
 
 from kaa_common.app_versions import AppVersion
-from kaa_common.clock import Deadline
+from kaa_common.clock import Deadline, now_ms
 from kaa_common.errors import Forbidden, KaaError
 from kaa_common.messages.cap import (
     AUTHENTICATE_BASIC,
@@ -80,6 +80,8 @@ class Client:
     """Who is on a connection."""
 
     connection: Connection
+    since: int
+    """When it came, in UNIX milliseconds."""
     basic: Proof | None = None
     certificate: Proof | None = None
     tenant_ids: tuple[str, ...] = ()
@@ -125,7 +127,7 @@ class ClientAuth:
 
     async def connected(self, connection: Connection, connect: Connect) -> ReasonCode:
         """Whether the client may come in: SUCCESS, or why not."""
-        client = self._clients[connection.id] = Client(connection)
+        client = self._clients[connection.id] = Client(connection, now_ms())
         reason_code = ReasonCode.SERVER_UNAVAILABLE
         try:
             await self._prove(client, connect, Deadline.after(AUTHENTICATION_TIMEOUT))
@@ -179,6 +181,10 @@ class ClientAuth:
             connection_ids.discard(connection.id)
             if not connection_ids:
                 del self._by_credentials[proof.credentials_id]
+
+    def client_on(self, connection_id: int) -> Client | None:
+        """Who is on the connection."""
+        return self._clients.get(connection_id)
 
     # For the cut-off
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from kaa_common.messages import acp, cap, cop, ecap, efe, efmp, elce, eme, epmmp, eprmp, esp, etp, scmp, tap
+from kaa_common.messages import acp, cap, cop, csp, ecap, efe, efmp, elce, eme, epmmp, eprmp, esp, etp, scmp, tap
 from kaa_common.messages.declared import Endpoint, Event
 
 
@@ -35,6 +35,7 @@ PROTOCOLS = (
     Protocol("ACP (our own)", acp.ENDPOINTS),
     Protocol("COP (our own)", cop.ENDPOINTS, cop.EVENTS),
     Protocol("TAP (our own)", tap.ENDPOINTS),
+    Protocol("CSP (our own)", csp.ENDPOINTS),
 )
 
 
