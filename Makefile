@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check bench bench-credentials fuzz clean
+.PHONY: help setup run demo test check bench bench-connections bench-credentials fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s%s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,9 @@ check: .venv/.runtime .venv/.development ## lint, formatting, types, generated d
 
 bench: .venv/.runtime ## compare a device's request with a bare NATS request, on the platform that runs
 	@$(BIN)/kaa bench $(ARGS)
+
+bench-connections: .venv/.runtime .venv/.development ## weigh 10,000 idle devices, and time one that works among them
+	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/connections.py
 
 bench-credentials: .venv/.runtime .venv/.development ## time cut-off on three replicas, and token validation
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/credentials.py
