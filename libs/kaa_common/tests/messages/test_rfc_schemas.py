@@ -60,7 +60,7 @@ RFC_FINGERPRINTS = {
     "org.kaaproject.ipc.eprmp.gen.v1.EndpointRelationsGetResponse": "f3ffd68d3515778f",
     "org.kaaproject.ipc.eprmp.gen.v1.EndpointRelationsUpdated": "a4d1468f3b611ce3",
 }
-OWN_NAMESPACES = ("open.kaa.ipc.etp.v1", "open.kaa.ipc.acp.v1", "open.kaa.ipc.cop.v1")
+OWN_NAMESPACES = tuple(f"open.kaa.ipc.{protocol}.v1" for protocol in ("etp", "acp", "cop", "csp", "tap"))
 
 
 def full_name(record: type) -> str:
