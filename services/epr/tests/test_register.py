@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -174,6 +175,34 @@ async def test_writers_through_two_replicas_lose_nothing(epr: Replica, other_epr
     # Repeated ones aside, they come in the order of the revisions, each continuing where the one before ended.
     first_copies = [events.records[events.ids.index(one)] for one in dict.fromkeys(events.ids)][1:]
     assert [record.updated["count"].new_value for record in first_copies] == [str(n) for n in range(1, total + 1)]
+
+
+async def test_what_a_replica_remembers_refuses_nothing_and_hides_nothing(epr: Replica, other_epr: Replica) -> None:
+    endpoint = await epr.endpoint({"a": 1})
+    ours = await epr.register.change_metadata(endpoint.id, writing({"b": 1}))
+    theirs = await other_epr.register.change_metadata(endpoint.id, writing({"a": 2}))
+
+    # To what this replica wrote this would be no change.
+    changed = await epr.register.change_metadata(endpoint.id, writing({"a": 1}))
+    assert (changed.revision, changed.metadata) == (theirs.revision + 1, {"a": 1, "b": 1})
+
+    def at(revision: int) -> Callable[[Endpoint], Metadata]:
+        def decide(found: Endpoint) -> Metadata:
+            check_if_match(f'"{revision}"', found.revision)
+            return {"c": found.revision}
+
+        return decide
+
+    theirs = await other_epr.register.change_metadata(endpoint.id, writing({"a": 3}))
+    with pytest.raises(PreconditionFailed):
+        await epr.register.change_metadata(endpoint.id, at(changed.revision))
+    changed = await epr.register.change_metadata(endpoint.id, at(theirs.revision))
+    assert (changed.revision, changed.metadata) == (theirs.revision + 1, {"c": theirs.revision})
+    assert ours.revision < theirs.revision
+
+    await other_epr.register.unregister(endpoint.id, lambda _: None)
+    with pytest.raises(NotFound):
+        await epr.register.change_metadata(endpoint.id, writing({"a": 4}))
 
 
 async def test_turns_come_in_the_order_of_arrival(epr: Replica) -> None:

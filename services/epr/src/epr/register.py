@@ -4,23 +4,27 @@ Every read is a read of the store, so it sees whatever any replica acknowledged.
 and writes it, with the filters that it matches now and all events (`events.py`), in one compare-and-set on the
 revision; when another replica was faster it starts over. There is no other way to change an endpoint.
 Whoever does something with an endpoint takes its `turn` first: what arrives at this replica for one endpoint is done in
-the order of arrival, and costs one read and one write.
+the order of arrival, and costs one read and one write; only the write when this replica wrote the endpoint lately, for
+the compare-and-set tells whether it is as it was then.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, Final
+
+from cachetools import LRUCache
 
 from epr.events import events_of
 from epr.filters.filter_set import FilterSet
 from epr.filters.filter_sets import FilterSets
 from epr.metadata import Metadata
 from epr.model import NO_CHANGES, Endpoint, MetadataChanges, State
+from kaa_common import jsontext
 from kaa_common.clock import now_ms
-from kaa_common.errors import NotFound
+from kaa_common.errors import KaaError, NotFound
 from kaa_common.outbox import PENDING, Entry, Outbox, entry
 from kaa_common.serial import SerialByKey
-from kaa_common.store import Collection, DocumentStore, Index
+from kaa_common.store import Collection, Document, DocumentStore, Index
 
 BY_APPLICATION = Index("by_application", ("state", "tenant", "application", "application_version", "created_at"))
 BY_APP_VERSION = Index("by_app_version", ("state", "tenant", "application_version", "created_at"))
@@ -34,6 +38,11 @@ ENDPOINTS = Collection(
 
 REVISION_HEADER = "Kaa-Endpoint-Revision"
 
+MAX_REMEMBERED_BYTES: Final = 8 * 1024 * 1024
+"""Of JSON text, for what this replica wrote lately: some 8,000 endpoints; a few times that as objects in memory."""
+MAX_REMEMBERED_DOCUMENT: Final = 64 * 1024
+"""A larger one is read again; a few of them would push out all others."""
+
 
 class Register:
     """The endpoints of a tenant; events are published as those of the service instance."""
@@ -45,6 +54,9 @@ class Register:
         self._instance = instance
         self._replica_id = replica_id
         self._turns = SerialByKey()
+        self._remembered: LRUCache[str, tuple[Document, int]] = LRUCache(
+            MAX_REMEMBERED_BYTES, getsizeof=lambda remembered: remembered[1]
+        )
         self.filter_sets = FilterSets(store)
 
     def turn(self, endpoint_id: str) -> AbstractAsyncContextManager[None]:
@@ -89,19 +101,38 @@ class Register:
         does, nothing is written. What nobody sees (its connections) is written as part of the revision it has.
         Raises NotFound, and whatever `decide` raises; PayloadTooLarge when it is too much.
         """
+        if (changed := await self._change_remembered(endpoint_id, decide)) is not None:
+            return changed
         while True:
             before = await self.get(endpoint_id)
             after, changes = before.changed_into(decide(before))
             if after is before:
                 return before
-            if after.revision == before.revision:
-                if await self._replace(before, after):
-                    return after
-                continue
-            filter_set = await self.filter_sets.for_change(before)
-            after = filter_set.applied(before, after, changes)
-            if await self._write(before, after, changes, filter_set):
-                return after
+            if (changed := await self._write_change(before, after, changes)) is not None:
+                return changed
+
+    async def _change_remembered(self, endpoint_id: str, decide: Callable[[Endpoint], Endpoint]) -> Endpoint | None:
+        """Change an endpoint as this replica wrote it last; None unless it still was so, and there was a change.
+
+        It may be out of date. So that it is refused, or needs no change, does not count, only a compare-and-set does.
+        """
+        document, _ = self._remembered.pop(endpoint_id, (None, 0))
+        if document is None:
+            return None
+        before = Endpoint.from_document(document)
+        try:
+            after, changes = before.changed_into(decide(before))
+        except KaaError:
+            return None
+        return None if after is before else await self._write_change(before, after, changes)
+
+    async def _write_change(self, before: Endpoint, after: Endpoint, changes: MetadataChanges) -> Endpoint | None:
+        """Write a change with the filters that the endpoint matches then; None when another replica was faster."""
+        if after.revision == before.revision:
+            return after if await self._replace(before, after) else None
+        filter_set = await self.filter_sets.for_change(before)
+        after = filter_set.applied(before, after, changes)
+        return after if await self._write(before, after, changes, filter_set) else None
 
     async def change_metadata(self, endpoint_id: str, decide: Callable[[Endpoint], Metadata]) -> Endpoint:
         """Give an endpoint the metadata that `decide` returns; see `change`."""
@@ -140,8 +171,14 @@ class Register:
         document = self._outbox.append(after.to_document(), *entries)
         if not await self._store.replace(ENDPOINTS, document, before.document_revision):
             return False
+        self._remember(document)
         await self._outbox.publish(document)
         return True
+
+    def _remember(self, document: Document) -> None:
+        size = len(jsontext.dump(document))
+        if document["state"] == State.REGISTERED and size <= MAX_REMEMBERED_DOCUMENT:
+            self._remembered[document["_id"]] = (document, size)
 
     def _entry(self, subject: str, record: Any, endpoint: Endpoint) -> Entry:  # Any: an Avro record
         event = subject.split(".", 5)[5]  # kaa.v1.events.<instance>.endpoint.<event>, each in a change once
