@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 
 from kaa_common.avro import encode
+from kaa_common.budget import Budget
 from kaa_common.messages.elce import CONNECTED, DISCONNECTED, ConnectedEvent, DisconnectedEvent
 from kaa_common.messages.esp import ExtensionData
 from kaa_common.rpc import Rpc, event_header
 from kaa_common.subjects import replica_subject, service_subject
 from kpc.client_auth import ClientAuth
 from kpc.connectivity import Connectivity, announcing
-from kpc.device_mqtt import DeviceMqtt
-from kpc.edge import Edge
+from kpc.device_mqtt import DeviceMqtt, result_of
+from kpc.edge import Edge, Outcome
 from kpc.mqtt_listeners import TcpListener
 from kpc.mqtt_server import MqttServer
 from kpc.pushes import Pushes
@@ -292,9 +293,11 @@ async def test_a_subscription_that_names_nobody_is_confirmed_and_says_nothing(
 
 
 async def test_wrong_tokens_in_subscriptions_are_counted_as_guesses(replica: Replica, backend: Backend) -> None:
+    guesses = replica.handler._guesses = Budget(burst=20, per_second=0, max_names=10)
     async with mqtt_device(replica.port) as device:
         await device.subscribe(*(backend.path(f"wrong{number}/#") for number in range(50)))
-        await until(lambda: backend.validations == 20)
+        (connection_id,) = replica.handler.clients.connections
+        await until(lambda: guesses.is_exhausted(str(connection_id), 0.0))
         device.publish(backend.path(f"{TOKEN}/get/1"))
         error = await device.next_message()
         assert json.loads(error.payload) == {"statusCode": 429, "reasonPhrase": "too many wrong endpoint tokens, wait"}
@@ -306,14 +309,14 @@ async def test_who_subscribed_while_creds_was_away_is_asked_for_again(replica: R
     async with mqtt_device(replica.port) as device, mqtt_device(replica.port) as gone:
         for client in (device, gone):
             await client.subscribe(backend.path(f"{TOKEN}/command/+"))
-        await until(lambda: backend.validations == 2)
+        await until(lambda: len(replica.handler.subscribers._waiting) == 2)
         await replica.handler.subscribers.ask_again()
-        assert backend.validations == 3
+        assert backend.validations == 4
         gone.close()
         await until(lambda: len(replica.handler.clients.connections) == 1)
         backend.token_status = 200
         await replica.handler.subscribers.ask_again()
-        assert backend.validations == 4
+        assert backend.validations == 5
         await replica.push()
         assert await device.next_message() == pushed_to(backend)
     await until(lambda: len(replica.heard) == 2)
@@ -382,31 +385,56 @@ async def test_a_connection_over_its_rate_is_told_so_and_acknowledged(
     edge: Edge, edge_rpc: Rpc, backend: Backend
 ) -> None:
     await backend.serve_extension()
-    async with working(edge, edge_rpc, backend, connection_rate=1.0) as replica, mqtt_device(replica.port) as device:
-        for number in range(2):
-            device.publish(backend.path(f"{TOKEN}/get/{number}"))
-            assert (await device.next_message()).topic.endswith(f"/get/{number}/status")
+    async with working(edge, edge_rpc, backend, connection_rate=0.001) as replica, mqtt_device(replica.port) as device:
+        device.publish(backend.path(f"{TOKEN}/get/1"))
+        assert (await device.next_message()).topic.endswith("/get/1/status")
         device.publish(backend.path(f"{TOKEN}/get/2"), qos=1)
         (error,) = await device.messages_until(PUBACK)
         assert error.topic == backend.path(f"{TOKEN}/get/2/error")
         assert json.loads(error.payload) == {
             "statusCode": 429,
-            "reasonPhrase": "too many messages of this connection, wait 1 s",
+            "reasonPhrase": "too many messages of this connection, wait 1000 s",
         }
         async with mqtt_device(replica.port) as another:
             another.publish(backend.path(f"{OTHER_TOKEN}/get/1"))
             assert (await another.next_message()).topic.endswith("/get/1/status")
 
 
+async def test_a_flood_keeps_nobody_waiting(replica: Replica, backend: Backend) -> None:
+    count = 2000
+    async with mqtt_device(replica.port) as flooding, mqtt_device(replica.port) as device:
+        for _ in range(count):
+            flooding.publish(backend.path(f"{TOKEN}/update"))
+        for number in range(10):
+            device.publish(backend.path(f"{OTHER_TOKEN}/get/{number}"))
+            assert (await device.next_message()).topic.endswith(f"/get/{number}/status")
+        before = sum(request.endpoint_id == ENDPOINT for request in backend.received)
+        assert before < count, "the device was answered after all of the flood"
+
+
+@pytest.mark.parametrize(
+    ("status_code", "reason_code"),
+    [(400, 0x83), (401, 0x87), (403, 0x87), (404, 0x90), (409, 0x83), (413, 0x97), (429, 0x97)],
+)
+def test_a_refusal_has_its_reason_code_in_mqtt_5(status_code: int, reason_code: int) -> None:
+    result = result_of(Outcome(status_code=status_code, reason_phrase="so it is"))
+    assert (result.reason_code, result.reason_string, result.is_withheld) == (reason_code, "so it is", False)
+
+
+@pytest.mark.parametrize(("status_code", "is_withheld"), [(200, False), (299, False), (500, True), (503, True)])
+def test_what_is_not_known_to_be_done_stays_with_the_client(status_code: int, is_withheld: bool) -> None:
+    result = result_of(Outcome(status_code=status_code))
+    assert (result.reason_code, result.is_withheld) == (0, is_withheld)
+
+
 async def test_an_endpoint_over_its_rate_is_told_so_wherever_it_comes_from(replica: Replica, backend: Backend) -> None:
-    replica.handler._edge._rates = RateLimit("endpoint", 1.0, 10)
+    replica.handler._edge._rates = RateLimit("endpoint", 0.001, 10)
     async with mqtt_device(replica.port) as one, mqtt_device(replica.port) as other:
-        for device in (one, other):
-            device.publish(backend.path(f"{TOKEN}/get/1"))
-            assert (await device.next_message()).topic.endswith("/get/1/status")
-        one.publish(backend.path(f"{TOKEN}/get/2"))
-        error = await one.next_message()
-        assert json.loads(error.payload)["reasonPhrase"] == "too many messages of this endpoint, wait 1 s"
+        one.publish(backend.path(f"{TOKEN}/get/1"))
+        assert (await one.next_message()).topic.endswith("/get/1/status")
+        other.publish(backend.path(f"{TOKEN}/get/2"))
+        error = await other.next_message()
+        assert json.loads(error.payload)["reasonPhrase"] == "too many messages of this endpoint, wait 1000 s"
         one.publish(backend.path(f"{OTHER_TOKEN}/get/1"))
         assert (await one.next_message()).topic.endswith("/get/1/status")
 

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kaa_common.errors import TooManyRequests
@@ -248,6 +248,7 @@ STEPS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(skews=st.lists(st.integers(-5000, 5000), min_size=3, max_size=3), steps=STEPS)
 def test_whatever_replicas_hear_when_who_listens_ends_with_the_truth(
     skews: list[int], steps: list[tuple[str, int]]

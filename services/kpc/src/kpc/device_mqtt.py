@@ -111,7 +111,7 @@ class DeviceMqtt:
             )
         self._reply(connection, publish, outcome)
         self._client_auth.close_refused(connection)
-        return _result(outcome)
+        return result_of(outcome)
 
     async def subscribed(self, connection: Connection, subscribe: Subscribe) -> None:
         """Messages come without a subscription, so no filter is kept; whoever is named by one is here from now on."""
@@ -192,7 +192,8 @@ def _take_over(left_behind: Connection) -> None:
     left_behind.close("the client came back on another connection", ReasonCode.SESSION_TAKEN_OVER)
 
 
-def _result(outcome: Outcome) -> PublishResult:
+def result_of(outcome: Outcome) -> PublishResult:
+    """What the acknowledgement of a message says."""
     if outcome.is_success:
         return DONE
     if outcome.status_code >= 500:

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 ASK_AGAIN_INTERVAL = 1.0
 """Seconds."""
+ASKED_AT_ONCE = 64
 MAX_WAITING = 100_000
 """Subscribers to be asked for again: all of a well-filled replica, when creds was away as they came back."""
 
@@ -37,8 +38,8 @@ class Subscribers:
         self._on_identified = on_identified
         self._waiting: dict[tuple[Connection, Name], tuple[Guesser, int]] = {}
 
-    async def identify(self, connection: Connection, name: Name, guesser: Guesser, qos: int) -> bool:
-        """False when that has to wait. Whoever may not speak is passed over: the subscription says nothing then."""
+    async def identify(self, connection: Connection, name: Name, guesser: Guesser, qos: int) -> None:
+        """Whoever may not speak is passed over: the subscription says nothing then."""
         try:
             speaker = await self._edge.identify(name, guesser)
             if connection.is_open:
@@ -50,16 +51,17 @@ class Subscribers:
         SUBSCRIBERS.labels(str(status_code)).inc()
         if status_code >= 500 and len(self._waiting) < MAX_WAITING:
             self._waiting[connection, name] = (guesser, qos)
-        return status_code < 500
 
     async def ask_again(self) -> None:
-        """Ask for all that wait, until one has to wait again."""
-        waiting, self._waiting = self._waiting, {}
-        while waiting:
-            (connection, name), (guesser, qos) = waiting.popitem()
-            if connection.is_open and not await self.identify(connection, name, guesser, qos):
-                break
-        self._waiting |= {(connection, name): how for (connection, name), how in waiting.items() if connection.is_open}
+        """Ask for all that wait, until some have to wait again."""
+        waiting = [(who, how) for who, how in self._waiting.items() if who[0].is_open]
+        self._waiting = {}
+        while waiting and not self._waiting:
+            some, waiting = waiting[:ASKED_AT_ONCE], waiting[ASKED_AT_ONCE:]
+            async with asyncio.TaskGroup() as tasks:
+                for (connection, name), (guesser, qos) in some:
+                    tasks.create_task(self.identify(connection, name, guesser, qos), name="subscriber")
+        self._waiting |= dict(waiting)
 
     async def keep_asking(self) -> None:
         while True:
