@@ -16,6 +16,8 @@ from kpc.mqtt_server import MqttServer
 SUBPROTOCOLS = ("mqtt", "mqttv3.1")
 NORMAL, UNSUPPORTED_DATA = 1000, 1003
 """RFC 6455, section 7.4.1."""
+REFUSED: Message = {"type": "websocket.close"}
+"""Before the WebSocket is accepted: the HTTP server answers 403."""
 HANDSHAKE_TIMEOUT = 10.0
 """Seconds for the HTTP server to say that somebody wants a WebSocket, which it has read already."""
 
@@ -32,12 +34,12 @@ class MqttOverWebSocket:
         # [MQTT-6.0.0-3] "The Client MUST include "mqtt" in the list of WebSocket Sub Protocols it offers."
         subprotocol = next((name for name in SUBPROTOCOLS if name in scope["subprotocols"]), None)
         if subprotocol is None:
-            await _refuse(send, 400, b"offer the WebSocket subprotocol mqtt\n")
+            await send(REFUSED)
             return
         client = scope.get("client") or ("", 0)
         connection = self._server.new_connection("ws")
         if not self._server.admit(connection, client[0]):
-            await _refuse(send, 503, b"too many connections\n")
+            await send(REFUSED)
             return
         transport = WebSocketTransport(connection, (client[0], client[1]))
         try:
@@ -170,10 +172,3 @@ class WebSocketTransport(asyncio.Transport):
         self._is_closing = True
         for task in self._tasks:
             task.cancel()
-
-
-async def _refuse(send: Send, status_code: int, reason: bytes) -> None:
-    headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(reason))]
-    start: Message = {"type": "websocket.http.response.start", "status": status_code, "headers": headers}
-    await send(start)
-    await send({"type": "websocket.http.response.body", "body": reason})
