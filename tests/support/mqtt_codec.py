@@ -7,6 +7,7 @@ server uses.
 from collections.abc import Iterator
 
 from kpc.mqtt import wire
+from kpc.mqtt.acknowledgements import Puback, Pubcomp, Pubrec, Pubrel
 from kpc.mqtt.limits import SessionLimits
 from kpc.mqtt.packet_types import PacketType
 from kpc.mqtt.packets import (
@@ -16,11 +17,7 @@ from kpc.mqtt.packets import (
     Connect,
     Disconnect,
     Pingresp,
-    Puback,
-    Pubcomp,
     Publish,
-    Pubrec,
-    Pubrel,
     ServerPacket,
     Suback,
     Subscribe,

@@ -4,6 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from kpc.mqtt.acknowledgements import Puback, Pubcomp, Pubrec, Pubrel
 from kpc.mqtt.checks import MAX_UINT16
 from kpc.mqtt.packet_types import PacketType
 from kpc.mqtt.packets import (
@@ -14,11 +15,7 @@ from kpc.mqtt.packets import (
     Disconnect,
     Pingreq,
     Pingresp,
-    Puback,
-    Pubcomp,
     Publish,
-    Pubrec,
-    Pubrel,
     ServerPacket,
     Suback,
     Subscribe,

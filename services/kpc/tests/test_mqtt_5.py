@@ -2,6 +2,7 @@
 
 import pytest
 
+from kpc.mqtt.acknowledgements import Puback, Pubcomp, Pubrec
 from kpc.mqtt.errors import LocalProtocolError, PacketTooLargeError
 from kpc.mqtt.events import Disconnected, DisconnectReason, Event
 from kpc.mqtt.limits import SessionLimits
@@ -9,10 +10,7 @@ from kpc.mqtt.packets import (
     Connack,
     Connect,
     Disconnect,
-    Puback,
-    Pubcomp,
     Publish,
-    Pubrec,
     ServerPacket,
     Suback,
     Unsuback,

@@ -2,6 +2,7 @@
 
 import pytest
 
+from kpc.mqtt.acknowledgements import Puback, Pubcomp, Pubrec, Pubrel
 from kpc.mqtt.decoder import decode
 from kpc.mqtt.encoder import encode
 from kpc.mqtt.errors import InvalidPacketError
@@ -13,11 +14,7 @@ from kpc.mqtt.packets import (
     Disconnect,
     Pingreq,
     Pingresp,
-    Puback,
-    Pubcomp,
     Publish,
-    Pubrec,
-    Pubrel,
     ServerPacket,
     Suback,
     Subscribe,

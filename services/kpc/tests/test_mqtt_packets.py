@@ -4,12 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
+from kpc.mqtt.acknowledgements import Puback, Pubrel
 from kpc.mqtt.errors import InvalidPacketError
 from kpc.mqtt.packets import (
     Connect,
-    Puback,
     Publish,
-    Pubrel,
     Suback,
     Subscribe,
     Subscription,

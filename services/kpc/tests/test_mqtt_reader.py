@@ -6,9 +6,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kpc.mqtt.acknowledgements import Pubrel
 from kpc.mqtt.errors import RemoteProtocolError
 from kpc.mqtt.limits import SessionLimits
-from kpc.mqtt.packets import ClientPacket, Connect, Disconnect, Pingreq, Publish, Pubrel, Subscribe, Unsubscribe
+from kpc.mqtt.packets import (
+    ClientPacket,
+    Connect,
+    Disconnect,
+    Pingreq,
+    Publish,
+    Subscribe,
+    Unsubscribe,
+)
 from kpc.mqtt.reader import PacketReader
 
 CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01c"

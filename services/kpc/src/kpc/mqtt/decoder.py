@@ -7,6 +7,7 @@ to what all packets share: reserved flags before, nothing left over after. What 
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from kpc.mqtt.acknowledgements import Puback, Pubcomp, Pubrec, Pubrel
 from kpc.mqtt.checks import check
 from kpc.mqtt.errors import InvalidPacketError
 from kpc.mqtt.packet_types import PacketType
@@ -16,11 +17,7 @@ from kpc.mqtt.packets import (
     Connect,
     Disconnect,
     Pingreq,
-    Puback,
-    Pubcomp,
     Publish,
-    Pubrec,
-    Pubrel,
     Subscribe,
     Subscription,
     Unsubscribe,

@@ -8,15 +8,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kpc.mqtt import wire
+from kpc.mqtt.acknowledgements import Puback, Pubcomp, Pubrec
 from kpc.mqtt.packet_types import PacketType
 from kpc.mqtt.packets import (
     Connack,
     Disconnect,
     Pingresp,
-    Puback,
-    Pubcomp,
     Publish,
-    Pubrec,
     ServerPacket,
     Suback,
     Unsuback,

@@ -6,8 +6,9 @@ Each is acknowledged when the owner of the session says what became of it, and i
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from kpc.mqtt.acknowledgements import Puback, Pubcomp, Pubrec, Pubrel
 from kpc.mqtt.errors import LocalProtocolError, RemoteProtocolError
-from kpc.mqtt.packets import Puback, Pubcomp, Publish, Pubrec, Pubrel
+from kpc.mqtt.packets import Publish
 from kpc.mqtt.properties import Properties
 from kpc.mqtt.reasons import ReasonCode
 

@@ -6,8 +6,8 @@ properties are those of MQTT 5; before, there are none on the wire.
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar
 
+from kpc.mqtt.acknowledgements import Puback, Pubcomp, Pubrec, Pubrel
 from kpc.mqtt.checks import (
     MAX_UINT16,
     check,
@@ -108,47 +108,6 @@ class Publish:
         # [MQTT-3.3.1-2] "The DUP flag MUST be set to 0 for all QoS 0 messages."
         check(not (self.dup and self.qos == 0), "the DUP flag on a QoS 0 message")
         check_properties(self.properties, PacketType.PUBLISH)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Acknowledgement:
-    packet_type: ClassVar[PacketType]
-    packet_id: int
-    reason_code: ReasonCode = ReasonCode.SUCCESS
-    properties: Properties = NO_PROPERTIES
-
-    def __post_init__(self) -> None:
-        check_packet_id(self.packet_id)
-        check_reason(self.packet_type, self.reason_code)
-        check_properties(self.properties, self.packet_type)
-
-
-class Puback(_Acknowledgement):
-    """A QoS 1 message is taken over, or refused."""
-
-    __slots__ = ()
-    packet_type = PacketType.PUBACK
-
-
-class Pubrec(_Acknowledgement):
-    """A QoS 2 message is taken over, or refused."""
-
-    __slots__ = ()
-    packet_type = PacketType.PUBREC
-
-
-class Pubrel(_Acknowledgement):
-    """The sender of a QoS 2 message will not send it again."""
-
-    __slots__ = ()
-    packet_type = PacketType.PUBREL
-
-
-class Pubcomp(_Acknowledgement):
-    """The receiver of a QoS 2 message has forgotten its identifier."""
-
-    __slots__ = ()
-    packet_type = PacketType.PUBCOMP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,9 @@ is taken, and answered with "session present" 0; wills and RETAIN are taken and 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kpc.mqtt.encoder import encode
+from kpc.mqtt.acknowledgements import Puback, Pubrec, Pubrel
+from kpc.mqtt.deadlines import ENDS, Deadlines
 from kpc.mqtt.errors import (
-    InvalidPacketError,
     LocalProtocolError,
     PacketTooLargeError,
     ProtocolError,
@@ -32,10 +32,7 @@ from kpc.mqtt.packets import (
     Disconnect,
     Pingreq,
     Pingresp,
-    Puback,
     Publish,
-    Pubrec,
-    Pubrel,
     ServerPacket,
     Suback,
     Subscribe,
@@ -46,11 +43,10 @@ from kpc.mqtt.properties import NO_PROPERTIES, Properties, explanation
 from kpc.mqtt.reader import PacketReader
 from kpc.mqtt.reasons import DONE, PublishResult, ReasonCode
 from kpc.mqtt.states import TRANSITIONS, Command, State, Step
-from kpc.mqtt.subscriptions import MAX_QOS, Subscriptions
+from kpc.mqtt.subscriptions import Subscriptions
 from kpc.mqtt.terms import Terms
 from kpc.mqtt.topic_aliases import TopicAliases
 from kpc.mqtt.versions import MQTT_3_1_1, Version
-from kpc.mqtt.wire import MAX_VARIABLE
 
 
 class ServerSession:
@@ -58,16 +54,13 @@ class ServerSession:
 
     __slots__ = (
         "_aliases",
-        "_connect_deadline",
+        "_deadlines",
         "_end",
         "_end_told",
         "_eof",
         "_inbound",
-        "_last_data",
-        "_last_packet",
         "_limits",
         "_outbound",
-        "_outgoing",
         "_reader",
         "_state",
         "_subscriptions",
@@ -78,9 +71,7 @@ class ServerSession:
         self._limits = limits
         self._reader = PacketReader(limits)
         self._state = State.AWAITING_CONNECT
-        self._outgoing: list[bytes] = []
-        self._connect_deadline = now + limits.connect_timeout
-        self._last_data = self._last_packet = now
+        self._deadlines = Deadlines(limits, now)
         self._eof = False
         self._end: Disconnected | None = None
         self._end_told = False
@@ -96,7 +87,7 @@ class ServerSession:
         """Take bytes of the client; `events` reads them."""
         if self._state is not State.CLOSED:
             self._reader.feed(data)
-            self._last_data = now
+            self._deadlines.data_came(now)
 
     def receive_eof(self) -> None:
         """The client will send no more; what it has sent is still read."""
@@ -112,7 +103,7 @@ class ServerSession:
                     if self._eof:
                         self._close(DisconnectReason.EOF)
                     break
-                self._last_packet = self._last_data
+                self._deadlines.packet_came()
                 if isinstance(packet, Disconnect):
                     self._check_goodbye(packet)
                 self._step(type(packet), RemoteProtocolError)
@@ -127,9 +118,7 @@ class ServerSession:
 
     def data_to_send(self) -> bytes:
         """Everything that is to be written now, in one piece."""
-        data = b"".join(self._outgoing)
-        self._outgoing.clear()
-        return data
+        return self._outbound.take()
 
     def close_expected(self) -> bool:
         """Whether the session is over: write what is left, then close the connection."""
@@ -146,30 +135,18 @@ class ServerSession:
 
     def next_deadline(self) -> float | None:
         """When `tick` is to be called next."""
-        if self._state is State.CONNECTED:
-            deadlines = (self._silence_deadline(), self._withheld_deadline())
-            return min((deadline for deadline in deadlines if deadline is not None), default=None)
-        return None if self._state is State.CLOSED else self._connect_deadline
+        deadline = self._deadlines.next(self._state, self._inbound.withheld_since)
+        return None if deadline is None else deadline[0]
 
     def tick(self, now: float) -> None:
         """End the session if its deadline has passed."""
-        deadline = self.next_deadline()
-        if deadline is None or now < deadline:
-            return
-        if self._state is not State.CONNECTED:
-            # §3.1.4: "If the Server does not receive a CONNECT Packet within a reasonable amount of time [...], the
-            # Server SHOULD close the connection."
-            self._end_with(DisconnectReason.CONNECT_TIMEOUT, "", ReasonCode.SERVER_UNAVAILABLE)
-        elif deadline == self._withheld_deadline():
-            self.close("messages were not taken, the client is to send them again", ReasonCode.SERVER_BUSY)
-        else:
-            # [MQTT-3.1.2-24] "If the Keep Alive value is non-zero and the Server does not receive a Control Packet from
-            # the Client within one and a half times the Keep Alive time period, it MUST disconnect".
-            self._end_with(DisconnectReason.KEEP_ALIVE, "", ReasonCode.KEEP_ALIVE_TIMEOUT)
+        deadline = self._deadlines.next(self._state, self._inbound.withheld_since)
+        if deadline is not None and now >= deadline[0]:
+            self._end_with(*ENDS[deadline[1]])
 
     def excuse_silence(self, now: float) -> None:
         """Start the keep alive anew: the client was not listened to, so its silence says nothing."""
-        self._last_packet = now
+        self._deadlines.start_silence(now)
 
     # What the owner may do; LocalProtocolError if it may not
 
@@ -179,7 +156,7 @@ class ServerSession:
         terms = self._agreed
         properties = terms.announced(self._limits, client_id) if terms.version.has_properties else NO_PROPERTIES
         self._send(Connack(reason_code=ReasonCode.SUCCESS, properties=properties))
-        self._last_packet = now
+        self._deadlines.start_silence(now)
 
     def refuse(self, reason_code: ReasonCode) -> None:
         """Tell the client why not; the session is over."""
@@ -195,22 +172,11 @@ class ServerSession:
         Ends the session if too many wait already. Raises PacketTooLargeError if the client takes none as large.
         """
         self._step(Command.PUBLISH, LocalProtocolError)
-        if qos > MAX_QOS:
-            raise LocalProtocolError(f"QoS {qos} is not sent, only 0 to {MAX_QOS}")
         identifiers = self._subscriptions.identifiers(topic)
         if identifiers:
             properties = replace(properties, subscription_identifiers=identifiers)
-        packet_id = self._outbound.free_packet_id() if qos else None
         try:
-            packet = Publish(topic=topic, payload=payload, qos=qos, packet_id=packet_id, properties=properties)
-        except InvalidPacketError as exc:
-            raise LocalProtocolError(str(exc)) from exc
-        data = encode(packet, self._agreed.version)
-        most = self._agreed.maximum_packet_size
-        if len(data) > most:
-            raise PacketTooLargeError(f"a message of {len(data)} bytes for a client that takes {most}")
-        try:
-            self._outgoing.append(data if packet_id is None else self._outbound.send(packet_id, data))
+            self._outbound.publish(topic, payload, qos, properties)
         except QueueFullError as exc:
             self.close(str(exc), ReasonCode.QUOTA_EXCEEDED)
 
@@ -243,14 +209,6 @@ class ServerSession:
         assert self._terms is not None, "there are terms from CONNECT on"
         return self._terms
 
-    def _silence_deadline(self) -> float | None:
-        keep_alive = self._agreed.keep_alive
-        return self._last_packet + 1.5 * keep_alive if keep_alive else None
-
-    def _withheld_deadline(self) -> float | None:
-        since = self._inbound.withheld_since
-        return None if since is None else since + self._limits.withheld_for
-
     def _step(self, step: Step, blame: type[ProtocolError]) -> None:
         state = TRANSITIONS[self._state].get(step)
         if state is None:
@@ -271,30 +229,25 @@ class ServerSession:
             self._end = Disconnected(reason=reason, detail=detail)
 
     def _send(self, packet: ServerPacket) -> None:
-        data = encode(packet, self.version or MQTT_3_1_1)
-        most = self._terms.maximum_packet_size if self._terms is not None else MAX_VARIABLE
-        if len(data) > most and not isinstance(packet, Pingresp) and packet.properties.reason_string:
-            # [MQTT-3.4.2-2] "The sender MUST NOT send this property if it would increase the size of the PUBACK packet
-            # beyond the Maximum Packet Size specified by the receiver"; the same goes for all others.
-            data = encode(replace(packet, properties=NO_PROPERTIES), self.version or MQTT_3_1_1)
-        if len(data) <= most:
-            self._outgoing.append(data)
-        else:
-            self._close(DisconnectReason.PROTOCOL_ERROR, f"the client takes no more than {most} bytes")
+        try:
+            self._outbound.send(packet, self.version or MQTT_3_1_1)
+        except PacketTooLargeError as exc:
+            self._close(DisconnectReason.PROTOCOL_ERROR, str(exc))
 
     def _receive(self, packet: ClientPacket) -> Sequence[Event]:
         match packet:
             case Publish():
                 return self._receive_publish(packet)
             case Puback():
-                self._outgoing.append(self._outbound.acknowledged(packet.packet_id))
+                self._outbound.acknowledged(packet.packet_id)
             case Pubrel():
                 self._send(self._inbound.release(packet))
             case Pingreq():
                 self._send(Pingresp())  # [MQTT-3.12.4-1]
             case Connect():
                 self._terms = Terms.of(packet, self._limits)
-                self._outbound.restrict(self._terms.receive_maximum)
+                self._outbound.agree(self._terms)
+                self._deadlines.keep_alive = self._terms.keep_alive
                 return (packet,)
             case Subscribe():
                 reason_codes = self._subscriptions.subscribe(packet, self._agreed.version)

@@ -7,14 +7,13 @@ the one or the other. Closing, from whichever side, is possible everywhere.
 from collections.abc import Mapping
 from enum import Enum, auto
 
+from kpc.mqtt.acknowledgements import Puback, Pubrel
 from kpc.mqtt.packets import (
     ClientPacket,
     Connect,
     Disconnect,
     Pingreq,
-    Puback,
     Publish,
-    Pubrel,
     Subscribe,
     Unsubscribe,
 )
