@@ -11,11 +11,12 @@ is the configuration of an application version: the keys for the state, true or 
 change in milliseconds. A key that is not configured is not written.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from epr.metadata import Metadata, check_keys
+from kaa_common.errors import BadRequest
 
 KEPT_FOR_MS = 60_000
 """How long what a replica said that does not hold the endpoint is kept: nothing is on its way that long."""
@@ -61,8 +62,8 @@ def of_replica(connections: Connections, replica_id: str) -> Connection:
 
 
 def latest(connections: Connections) -> Connection | None:
-    """The connection that was opened last."""
-    return max(connections, key=lambda known: (known.opened_at, known.closed_at), default=None)
+    """The connection that was opened last; the communication replicas decide in the same way between two."""
+    return max(connections, key=lambda known: (known.opened_at, known.replica_id), default=None)
 
 
 def holder(connections: Connections) -> str | None:
@@ -96,7 +97,10 @@ class ConnectivityKeys:
         """Those of an application version's configuration. Raises ValueError when it is malformed."""
         keys = _member(_member(config, "connectivity"), "metadata-keys")
         found = cls(state=keys.get("state"), state_ts=keys.get("state-ts"))
-        _check([key for key in (found.state, found.state_ts) if key is not None])
+        try:
+            check_keys(key for key in (found.state, found.state_ts) if key is not None)
+        except BadRequest as exc:
+            raise ValueError(str(exc)) from exc
         return found
 
     def __bool__(self) -> bool:
@@ -125,13 +129,6 @@ def _member(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if value is not None and not isinstance(value, dict):
         raise ValueError(f"{name} is not an object")
     return value or {}
-
-
-def _check(keys: Iterable[Any]) -> None:
-    for key in keys:
-        if not isinstance(key, str):
-            raise ValueError("a metadata key is not a string")
-    check_keys(keys)
 
 
 def _same(one: Any, other: Any) -> bool:

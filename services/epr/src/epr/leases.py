@@ -126,13 +126,12 @@ class Leases:
 
     async def _alive(self, event: ReplicaEvent) -> None:
         now = self._clock()
-        replica = self._replicas.get(event.originator_replica_id)
-        if replica is None or now - replica.heard_at > SIGNS_WITHIN:
-            self._gone.pop(event.originator_replica_id, None)
-            busy = replica is not None and replica.is_busy
-            self._replicas[event.originator_replica_id] = _Replica(now, is_busy=busy)
-        else:
-            replica.heard_at, replica.has_left, replica.is_suspect = now, False, False
+        replica = self._replicas.setdefault(event.originator_replica_id, _Replica(now))
+        if now - replica.heard_at > SIGNS_WITHIN:
+            # Other replicas of the register may have given it up.
+            replica.is_doubted, replica.is_kept = True, False
+        self._gone.pop(event.originator_replica_id, None)
+        replica.heard_at, replica.has_left, replica.is_suspect = now, False, False
 
     async def _left(self, event: ReplicaEvent) -> None:
         replica = self._replicas.setdefault(event.originator_replica_id, _Replica(self._clock()))
@@ -190,7 +189,7 @@ class Leases:
         try:
             while (document := await self._claimed(replica_id)) is not None:
                 endpoints = await self._register.held_by(replica_id, limit=PAGE)
-                if self._replicas.get(replica_id) is not replica or replica.heard_at != heard_at:
+                if replica.heard_at != heard_at:
                     return  # it is back
                 if not endpoints:
                     await self._store.delete(REPLICAS, replica_id, document["revision"])
@@ -259,8 +258,7 @@ class Leases:
             ):
                 after = page[-1]
                 for document in page:
-                    known = _Replica(self._clock(), is_kept=True, is_doubted=False)
-                    self._replicas.setdefault(document["_id"], known)
+                    self._replicas.setdefault(document["_id"], _Replica(self._clock(), is_kept=True))
         except KaaError:
             self._is_loaded = False
             raise
