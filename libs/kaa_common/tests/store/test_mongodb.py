@@ -2,18 +2,21 @@
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 
 import pytest
 
-from kaa_common.store import Collection, Document, StoreUnavailable
+from kaa_common.store import Collection, Document, Index, StoreUnavailable
 from kaa_common.store.mongodb import MongoStore
 from support.mongo_server import MongoServer
 from support.waiting import until
 
 THINGS = Collection("things")
+BY_NUMBER = Index("by_number", ("number",))
+NUMBERS = Collection("numbers", (BY_NUMBER,))
 REPORTS = "kaa_common.store.mongodb_reports"
 
 
@@ -116,3 +119,18 @@ async def test_a_uri_that_is_none_is_said_at_once() -> None:
     with pytest.raises(StoreUnavailable, match="URI"):
         async with MongoStore("http://127.0.0.1", "kaa"):
             pass
+
+
+async def test_whoever_is_cancelled_is_cancelled(mongodb: str) -> None:
+    async with MongoStore(mongodb, f"kaa_test_{secrets.token_hex(8)}") as store:
+        await store.ensure([NUMBERS])
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(200):
+                await store.page(NUMBERS, BY_NUMBER, limit=1)  # a connection is there; the driver may lose a new one
+                reading = tasks.create_task(store.page(NUMBERS, BY_NUMBER, limit=1))
+                # A page takes about a millisecond: some are cancelled at each of its steps, some too late.
+                await asyncio.sleep(number * 0.00001)
+                is_done = reading.done()
+                reading.cancel()
+                await asyncio.wait([reading])
+                assert reading.cancelled() or is_done

@@ -294,9 +294,16 @@ def _narrowed(index: Index | None, equals: Sequence[Scalar], query: Query | None
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Turn the driver's exceptions into the port's."""
+    """Turn the driver's exceptions into the port's, and let nobody be cancelled in vain."""
+    task = asyncio.current_task()
+    cancelled = 0 if task is None else task.cancelling()
     try:
-        yield
+        try:
+            yield
+        finally:
+            # The driver takes a cancellation for a broken connection, after which it repeats a read.
+            if task is not None and task.cancelling() > cancelled:
+                raise asyncio.CancelledError
     except PyMongoError as exc:
         code = exc.code if isinstance(exc, OperationFailure) else None
         if code == _PARALLEL_ARRAYS:
