@@ -29,9 +29,10 @@ ENV PATH=/opt/kaa/bin:$PATH \
     KAA_DATA_DIR=/var/lib/kaa \
     KAA_HTTP_HOST=0.0.0.0 \
     KAA_LOG_FORMAT=json \
-    KPC_MQTT_HOST=0.0.0.0
+    KPC_MQTT_HOST=0.0.0.0 \
+    KPC_TLS_HOST=0.0.0.0
 WORKDIR /var/lib/kaa
-EXPOSE 8080 1883
+EXPOSE 8080 1883 8883
 # A number, so that Kubernetes can see that it is not root.
 USER 10001:10001
 ENTRYPOINT ["kaa", "run"]

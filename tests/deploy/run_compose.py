@@ -44,10 +44,11 @@ class Installation:
 
     def __init__(self, environment_file: Path) -> None:
         self._project = f"kaa-{secrets.token_hex(4)}"
-        self.http_port, self.mqtt_port = _free_port(), _free_port()
+        self.http_port, self.mqtt_port, tls_port = _free_port(), _free_port(), _free_port()
         self._engine, compose = _engine_and_compose()
         self._compose = [*compose, "--project-name", self._project, "--env-file", str(environment_file)]
-        self._environ = os.environ | {"HTTP_PORT": str(self.http_port), "MQTT_PORT": str(self.mqtt_port)}
+        ports = {"HTTP_PORT": self.http_port, "MQTT_PORT": self.mqtt_port, "TLS_PORT": tls_port}
+        self._environ = os.environ | {name: str(port) for name, port in ports.items()}
 
     def compose(self, *arguments: str) -> None:
         subprocess.run([*self._compose, *arguments], cwd=ROOT, env=self._environ, check=True)

@@ -89,10 +89,10 @@ def test_the_gateway_has_the_routes_of_the_ingress(root: Path, ingress_routes: d
 
 def test_only_the_gateway_and_mqtt_are_reached_from_outside(containers: dict[str, Manifest]) -> None:
     published = {name: container["ports"] for name, container in containers.items() if "ports" in container}
-    mqtt_port = KpcSettings.model_fields["mqtt_port"].default
+    mqtt_port, tls_port = (KpcSettings.model_fields[name].default for name in ("mqtt_port", "tls_port"))
     assert published == {
         "gateway": ["${HTTP_PORT:-8080}:8080"],
-        "kpc": [f"${{MQTT_PORT:-1883}}:{mqtt_port}"],
+        "kpc": [f"${{MQTT_PORT:-1883}}:{mqtt_port}", f"${{TLS_PORT:-8883}}:{tls_port}"],
     }
 
 

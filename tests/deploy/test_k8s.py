@@ -27,6 +27,9 @@ def workloads(manifests: list[Manifest]) -> dict[str, Manifest]:
     return {m["metadata"]["name"]: m["spec"]["template"] for m in manifests if m["kind"] in kinds}
 
 
+MQTT_PORTS = {"mqtt": "mqtt", "mqtts": "tls"}
+
+
 def container_of(workload: Manifest) -> Manifest:
     (container,) = workload["spec"]["containers"]
     return dict(container)
@@ -107,8 +110,8 @@ def test_a_service_reads_every_variable_it_is_given_and_can_start_with_them(
 @pytest.mark.parametrize("service", SERVICE_NAMES)
 def test_probes_ask_the_port_that_the_service_listens_on(service: str, workloads: dict[str, Manifest]) -> None:
     http_port = PlatformSettings.model_fields["http_port"].default
-    mqtt_port = KpcSettings.model_fields["mqtt_port"].default
-    expected = {"http": http_port, "mqtt": mqtt_port} if service == "kpc" else {"http": http_port}
+    of_kpc = {name: KpcSettings.model_fields[f"{setting}_port"].default for name, setting in MQTT_PORTS.items()}
+    expected = {"http": http_port, **(of_kpc if service == "kpc" else {})}
     container = container_of(workloads[service])
     assert ports_of(workloads[service]) == expected
     assert container["startupProbe"]["httpGet"] == {"path": "/livez", "port": "http"}
@@ -169,7 +172,7 @@ def test_the_ingress_leads_to_ports_of_service_objects(
 def test_devices_reach_mqtt_from_outside(manifests: list[Manifest]) -> None:
     (balancer,) = (m for m in manifests if m["kind"] == "Service" and m["spec"].get("type") == "LoadBalancer")
     assert balancer["spec"]["selector"] == {"app.kubernetes.io/name": "kpc"}
-    assert [port["port"] for port in balancer["spec"]["ports"]] == [1883]
+    assert [port["port"] for port in balancer["spec"]["ports"]] == [1883, 8883]
 
 
 def test_nats_takes_the_password_that_it_is_given(base: Path, workloads: dict[str, Manifest]) -> None:

@@ -29,8 +29,9 @@ UNSENT_FOR = 120
 neither HTTP nor WebSocket ends by itself a connection on which something remains to be written."""
 MAX_WEBSOCKET_MESSAGE = 2 * 1024 * 1024
 """Bytes: the largest MQTT packet, with all that a client may have put before it."""
-PING_INTERVAL = 60.0
-"""Seconds between two pings, which keep a WebSocket open in proxies and find out that its client vanished."""
+PING_INTERVAL = 30.0
+"""Seconds between two pings: they keep a WebSocket open in proxies, which close idle ones after a minute, and find out
+that its client vanished."""
 
 
 class Gateway:
