@@ -6,7 +6,7 @@ from kpc.edge import Outcome
 from kpc.mqtt.packets import Publish
 from kpc.mqtt.properties import NO_PROPERTIES, Properties
 from kpc.mqtt.versions import MQTT_3_1, MQTT_3_1_1, MQTT_5, Version
-from kpc.mqtt_answers import Answer, answers, too_large
+from kpc.mqtt_answers import Answer, answers, has_its_format, too_large
 
 TOPIC = "kp1/app-v1/epmx/token/get/1"
 OK = (("statusCode", "200"),)
@@ -75,3 +75,12 @@ def test_what_is_too_large_for_the_client_becomes_an_error() -> None:
     (answer,) = answers(request(), too_large(outcome(payload=b"x" * 1000)), MQTT_5)
     assert answer.topic == f"{TOPIC}/error"
     assert answer.payload.startswith(b'{"statusCode":413,')
+
+
+@pytest.mark.parametrize(
+    ("indicator", "payload", "is_so"),
+    [(None, b"\xff", True), (0, b"\xff", True), (1, b"\xff", False), (1, b"\xc3\xbc", True)],
+)
+def test_a_payload_that_is_called_text_has_to_be_text(indicator: int | None, payload: bytes, is_so: bool) -> None:
+    publish = Publish(topic=TOPIC, payload=payload, properties=Properties(payload_format_indicator=indicator))
+    assert has_its_format(publish) is is_so

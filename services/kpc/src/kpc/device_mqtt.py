@@ -24,7 +24,7 @@ from kpc.mqtt.errors import LocalProtocolError
 from kpc.mqtt.events import Disconnected
 from kpc.mqtt.packets import Connect, Publish, Subscribe
 from kpc.mqtt.reasons import DONE, WITHHELD, PublishResult, ReasonCode
-from kpc.mqtt_answers import answers, too_large
+from kpc.mqtt_answers import NOT_TEXT, answers, has_its_format, too_large
 from kpc.mqtt_connection import Connection
 from kpc.presence import Listeners, Session
 from kpc.rate_limits import RateExceeded, RateLimit
@@ -96,6 +96,9 @@ class DeviceMqtt:
         if not is_kp1(publish.topic):
             IGNORED.inc()
             return PublishResult(reason_code=ReasonCode.NO_MATCHING_SUBSCRIBERS)
+        if not has_its_format(publish):
+            self._reply(connection, publish, NOT_TEXT)
+            return PublishResult(reason_code=ReasonCode.PAYLOAD_FORMAT_INVALID)
 
         async def identified(speaker: Speaker) -> None:
             await self._is_here(connection, speaker, publish.qos)

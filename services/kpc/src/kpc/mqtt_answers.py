@@ -14,6 +14,8 @@ from kpc.mqtt.packets import Publish
 from kpc.mqtt.properties import NO_PROPERTIES, Properties, readable
 from kpc.mqtt.versions import Version
 
+NOT_TEXT = Outcome(status_code=400, reason_phrase="the payload is no UTF-8 text, which its format indicator calls it")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
@@ -37,6 +39,16 @@ def answers(publish: Publish, outcome: Outcome, version: Version) -> Iterator[An
     is_wanted = not outcome.is_success or outcome.has_request_id or payload
     if is_wanted and topic != response_topic:
         yield Answer(topic=topic, payload=payload, properties=properties)
+
+
+def has_its_format(publish: Publish) -> bool:
+    """Whether the payload is what its Payload Format Indicator calls it (MQTT 5 §3.3.2.3.2); if not, it is NOT_TEXT."""
+    if publish.properties.payload_format_indicator == 1:
+        try:
+            publish.payload.decode()
+        except UnicodeDecodeError:
+            return False
+    return True
 
 
 def too_large(outcome: Outcome) -> Outcome:
