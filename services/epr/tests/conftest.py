@@ -28,6 +28,7 @@ from epr.register import ENDPOINTS, Register
 from epr.registration import Registrar, Registration
 from epr.relations import RELATIONS, Relations
 from epr.tokens import Tokens
+from epr.whitelists import Whitelists
 from kaa_common import jsontext
 from kaa_common.access import Access, hash_api_key
 from kaa_common.app_versions import AppVersion, AppVersions
@@ -276,8 +277,11 @@ async def open_replica(store: DocumentStore, rpc: Rpc, bus: Bus, names: Names) -
         registrar = Registrar(store, register, Tokens(rpc, names.cm, TOKEN_TIMEOUT))
         app_versions = AppVersions(rpc, names.tekton, names.epmx)
         await app_versions.start()
-        await Extension(register, app_versions, names.epmx).serve(rpc)
-        await MetadataManagement(register, names.epr).serve(rpc)
+        epl_versions = AppVersions(rpc, names.tekton, f"{names.epmx}-epl")
+        await epl_versions.start()
+        whitelists = Whitelists(app_versions, epl_versions)
+        await Extension(register, whitelists, names.epmx).serve(rpc)
+        await MetadataManagement(register, whitelists, names.epr).serve(rpc)
         activation = Activation(store, filter_outbox, register, instance=names.epr, replica_id=rpc.replica_id)
         filters = Filters(
             store, filter_outbox, activation.wake, tenant="tenant", instance=names.epr, replica_id=rpc.replica_id

@@ -18,6 +18,7 @@ from epr.model import Endpoint
 from epr.sessions import Names as SessionNames
 from epr.sessions import following
 from kaa_common import jsontext
+from kaa_common.app_versions import AppVersions
 from kaa_common.avro import encode
 from kaa_common.bus import NatsBus, connect
 from kaa_common.clock import now_ms
@@ -145,14 +146,24 @@ class Kpc:
 @pytest.fixture
 def session_names(names: Names) -> SessionNames:
     mark = secrets.token_hex(4)
-    return SessionNames(epr=names.epr, kpc=f"kpc-{mark}", epl=f"epl-{mark}", tekton=f"tekton-{mark}")
+    return SessionNames(epr=names.epr, kpc=f"kpc-{mark}", epl=f"epl-{mark}")
+
+
+def tekton_of(session_names: SessionNames) -> str:
+    return f"tekton-{session_names.epl}"
+
+
+async def epl_versions(rpc: Rpc, session_names: SessionNames) -> AppVersions:
+    app_versions = AppVersions(rpc, tekton_of(session_names), session_names.epl)
+    await app_versions.start()
+    return app_versions
 
 
 @pytest.fixture
 async def configured(rpc: Rpc, session_names: SessionNames) -> Tekton:
     """Whose application versions name the keys for the connectivity."""
     tekton = Tekton(KEYS)
-    await rpc.serve(GET_APP_VERSION_CONFIG, session_names.tekton, tekton.answer)
+    await rpc.serve(GET_APP_VERSION_CONFIG, tekton_of(session_names), tekton.answer)
     return tekton
 
 
@@ -164,7 +175,8 @@ async def a_follower(
     async with connect(nats_url, "epr") as bus:
         rpc = Rpc(bus, f"{replica_id}-{secrets.token_hex(4)}")
         await rpc.start()
-        async with following(rpc, store, replica.register, names, lease=LEASE) as leases:
+        app_versions = await epl_versions(rpc, names)
+        async with following(rpc, store, replica.register, app_versions, names, lease=LEASE) as leases:
             await bus.flush(5)
             yield leases
 
@@ -436,7 +448,8 @@ async def test_a_replica_that_says_goodbye_is_not_waited_for(
     rpc: Rpc,
 ) -> None:
     endpoint = await epr.endpoint({})
-    async with following(rpc, await with_replicas(store), epr.register, session_names, lease=3600):
+    app_versions = await epl_versions(rpc, session_names)
+    async with following(rpc, await with_replicas(store), epr.register, app_versions, session_names, lease=3600):
         async with kpc.alive():
             await kpc.connect(endpoint.id)
             await until_it_has(epr, endpoint.id, connected=True)

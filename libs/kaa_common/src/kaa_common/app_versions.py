@@ -55,6 +55,10 @@ class AppVersions:
             await bus.subscribe(service_subject(self._service_instance, "scmp", message_type), self._changed)
         bus.on_connection_lost(self._forget)
 
+    def kept(self, name: str) -> AppVersion | None:
+        """The application version, if it is kept: no reason to wait."""
+        return self._known.get(name)
+
     async def get(self, name: str, deadline: Deadline) -> AppVersion:
         """Raises NotFound when there is no such application version; Unavailable, DeadlineExceeded."""
         if (known := self._known.get(name)) is not None:

@@ -25,6 +25,7 @@ from epr.relations import RELATIONS, Relations
 from epr.sessions import Names, following
 from epr.settings import EprSettings
 from epr.tokens import Tokens
+from epr.whitelists import Whitelists
 from kaa_common.app_versions import AppVersions
 from kaa_common.event_stream import EventStream, StreamLimits
 from kaa_common.outbox import open_outbox
@@ -58,6 +59,9 @@ async def work(platform: Platform) -> AsyncIterator[None]:
         # With the configuration of the extension; the register itself needs an application version's name only.
         app_versions = AppVersions(rpc, names.tekton_instance, names.epmx_instance)
         await app_versions.start()
+        epl_versions = AppVersions(rpc, names.tekton_instance, settings.epl_instance)
+        await epl_versions.start()
+        whitelists = Whitelists(app_versions, epl_versions)
         sender = {"instance": names.epr_instance, "replica_id": rpc.replica_id}
         activation = Activation(store, filter_outbox, register, **sender)
         filters = Filters(store, filter_outbox, activation.wake, tenant=names.tenant_id, **sender)
@@ -84,16 +88,14 @@ async def work(platform: Platform) -> AsyncIterator[None]:
         working = tasks.create_task(batches.keep_working(), name="batch registrations")
         tidying = tasks.create_task(relations.keep_sweeping(), name="relations")
         indexing = tasks.create_task(listing.keep_indexing(), name="terms")
-        await Extension(register, app_versions, names.epmx_instance).serve(rpc)
-        await MetadataManagement(register, names.epr_instance).serve(rpc)
+        await Extension(register, whitelists, names.epmx_instance).serve(rpc)
+        await MetadataManagement(register, whitelists, names.epr_instance).serve(rpc)
         await RelationsManagement(relations, names.epr_instance).serve(rpc)
         await FilterManagement(register, filters, names.epr_instance).serve(rpc)
         platform.gateway.mount("epr", rest_api(TITLE, DESCRIPTION, "/epr", router, platform.access))
-        session_names = Names(
-            epr=names.epr_instance, kpc=names.kpc_instance, epl=settings.epl_instance, tekton=names.tekton_instance
-        )
+        session_names = Names(epr=names.epr_instance, kpc=names.kpc_instance, epl=settings.epl_instance)
         try:
-            async with following(rpc, store, register, session_names, lease=settings.replica_lease):
+            async with following(rpc, store, register, epl_versions, session_names, lease=settings.replica_lease):
                 yield
         finally:
             platform.gateway.unmount("epr")

@@ -9,13 +9,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from epr import epmx, metadata
-from epr.metadata import Metadata, Operation
-from epr.model import Endpoint
+from epr.metadata import Metadata
+from epr.model import Endpoint, metadata_changes
 from epr.register import REVISION_HEADER, Register
+from epr.whitelists import Whitelists
 from kaa_common import jsontext
-from kaa_common.app_versions import AppVersion, AppVersions
+from kaa_common.app_versions import AppVersion
 from kaa_common.clock import Deadline
 from kaa_common.errors import BadRequest, KaaError, NotFound
+from kaa_common.messages.declared import Expiring
 from kaa_common.messages.epmmp import (
     GET_APP_VERSIONS,
     GET_METADATA,
@@ -40,13 +42,19 @@ from kaa_common.messages.esp import CLIENT_DATA, ClientData, ExtensionData
 from kaa_common.rest import check_if_match, etag_of
 from kaa_common.rpc import LONGEST_HANDLING, Reply, Rpc, answer_header
 
+BATCH_CONCURRENCY = 512
+"""Endpoints of a batch update that are changed at once: enough to fill the store's batches."""
+
+RestrictedChange = Callable[[Endpoint, epmx.Whitelist], Metadata]
+"""The metadata an endpoint shall have; raises Forbidden when the whitelist does not allow it."""
+
 
 class Extension:
     """The 4/ESP extension that speaks 10/EPMP."""
 
-    def __init__(self, register: Register, app_versions: AppVersions, instance: str) -> None:
+    def __init__(self, register: Register, whitelists: Whitelists, instance: str) -> None:
         self._register = register
-        self._app_versions = app_versions
+        self._whitelists = whitelists
         self._instance = instance
 
     async def serve(self, rpc: Rpc) -> None:
@@ -57,8 +65,9 @@ class Extension:
             raise BadRequest("the request names no endpoint")
         async with self._register.turn(request.endpoint_id):
             deadline = Deadline.of(request.timestamp, request.timeout, longest=LONGEST_HANDLING)
-            app_version = await self._app_versions.get(request.app_version_name, deadline)
-            payload = await self._answer(request.endpoint_id, request, app_version)
+            app_version, whitelist = await self._whitelists.of_devices(request.app_version_name, deadline)
+            planned = epmx.plan(request.resource_path, request.payload, whitelist)
+            payload = await self._answer(request.endpoint_id, planned, app_version)
         return Reply(
             ExtensionData(
                 **answer_header(request),
@@ -72,8 +81,8 @@ class Extension:
             )
         )
 
-    async def _answer(self, endpoint_id: str, request: ClientData, app_version: AppVersion) -> bytes:
-        match epmx.plan(request.resource_path, request.payload, epmx.Whitelist.of(app_version.config)):
+    async def _answer(self, endpoint_id: str, planned: epmx.Read | epmx.Change, app_version: AppVersion) -> bytes:
+        match planned:
             case epmx.Read(answer):
                 endpoint = await self._register.get(endpoint_id)
                 _check_application(endpoint, app_version)
@@ -91,8 +100,9 @@ class Extension:
 class MetadataManagement:
     """19/EPMMP."""
 
-    def __init__(self, register: Register, instance: str) -> None:
+    def __init__(self, register: Register, whitelists: Whitelists, instance: str) -> None:
         self._register = register
+        self._whitelists = whitelists
         self._instance = instance
 
     async def serve(self, rpc: Rpc) -> None:
@@ -123,11 +133,15 @@ class MetadataManagement:
     async def patch(self, request: EndpointMetadataPatchRequest) -> Reply[EndpointMetadataPatchResponse]:
         operation = metadata.parse_patch(request.patch)
 
-        def change(endpoint: Endpoint) -> Metadata:
+        def change(endpoint: Endpoint, whitelist: epmx.Whitelist) -> Metadata:
             check_if_match(request.if_match, endpoint.revision)
-            return operation(endpoint.metadata)
+            after = operation(endpoint.metadata)
+            if whitelist.keys is not None:
+                changes = metadata_changes(endpoint.metadata, after)
+                whitelist.check_writing([*changes.removed, *changes.added, *changes.updated])
+            return after
 
-        endpoint = await self._change(request.endpoint_id, change)
+        endpoint = await self._change(request, request.endpoint_id, change)
         return Reply(
             EndpointMetadataPatchResponse(**answer_header(request), endpoint_id=endpoint.id, status_code=200),
             _revision_header(endpoint),
@@ -144,8 +158,8 @@ class MetadataManagement:
         )
 
     async def update_key(self, request: EndpointMetadataKeyUpdateRequest) -> Reply[EndpointMetadataKeyUpdateResponse]:
-        operation = metadata.merge(_member(request.metadata_key, request.metadata_value))
-        endpoint = await self._change(request.endpoint_id, lambda endpoint: operation(endpoint.metadata))
+        change = _merge(_member(request.metadata_key, request.metadata_value))
+        endpoint = await self._change(request, request.endpoint_id, change)
         return Reply(
             EndpointMetadataKeyUpdateResponse(**answer_header(request), endpoint_id=endpoint.id, status_code=200),
             _revision_header(endpoint),
@@ -161,17 +175,19 @@ class MetadataManagement:
         members: dict[str, dict[str, Any]] = {}
         for command in request.commands:
             members.setdefault(command.endpoint_id, {}).update(_member(command.metadata_key, command.metadata_value))
+        remaining = iter(members.items())
         failures: list[KaaError] = []
 
-        async def update(endpoint_id: str, operation: Operation) -> None:
-            try:
-                await self._change(endpoint_id, lambda endpoint: operation(endpoint.metadata))
-            except KaaError as exc:
-                failures.append(exc)
+        async def work() -> None:
+            for endpoint_id, wanted in remaining:
+                try:
+                    await self._change(request, endpoint_id, _merge(wanted))
+                except KaaError as exc:
+                    failures.append(exc)
 
         async with asyncio.TaskGroup() as tasks:
-            for endpoint_id, wanted in members.items():
-                tasks.create_task(update(endpoint_id, metadata.merge(wanted)), name="batch update")
+            for _ in range(min(BATCH_CONCURRENCY, len(members))):
+                tasks.create_task(work(), name="batch update")
         if failures:
             raise failures[0]
         return Reply(EndpointMetadataKeyBatchUpdateResponse(**answer_header(request), status_code=200))
@@ -190,9 +206,39 @@ class MetadataManagement:
             )
         )
 
-    async def _change(self, endpoint_id: str, decide: Callable[[Endpoint], Metadata]) -> Endpoint:
+    async def _change(self, request: Expiring, endpoint_id: str, change: RestrictedChange) -> Endpoint:
+        """Change metadata as far as the whitelist of the endpoint's application version, whichever that is, allows."""
+        looked_up: dict[str, epmx.Whitelist] = {}
+
+        def decide(endpoint: Endpoint) -> Metadata:
+            name = endpoint.app_version
+            whitelist = looked_up.get(name) or self._whitelists.kept_of_services(name)
+            if whitelist is None:
+                raise _NotLookedUp(name)
+            return change(endpoint, whitelist)
+
         async with self._register.turn(endpoint_id):
-            return await self._register.change_metadata(endpoint_id, decide)
+            while True:
+                try:
+                    return await self._register.change_metadata(endpoint_id, decide)
+                except _NotLookedUp as exc:
+                    deadline = Deadline.of(request.timestamp, request.timeout, longest=LONGEST_HANDLING)
+                    looked_up[str(exc)] = await self._whitelists.of_services(str(exc), deadline)
+
+
+class _NotLookedUp(Exception):
+    """The whitelist of the application version has to be known first."""
+
+
+def _merge(members: Metadata) -> RestrictedChange:
+    """Create or overwrite keys."""
+    operation = metadata.merge(members)
+
+    def change(endpoint: Endpoint, whitelist: epmx.Whitelist) -> Metadata:
+        whitelist.check_writing(members)
+        return operation(endpoint.metadata)
+
+    return change
 
 
 def _check_application(endpoint: Endpoint, app_version: AppVersion) -> None:

@@ -26,11 +26,20 @@ class Whitelist:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Whitelist":
-        """That of an application version's configuration. Raises ValueError when it is not one."""
+        """That of an application version's configuration. Raises ValueError when it is malformed."""
         keys = config.get("metadata-keys")
         if keys is not None and not isinstance(keys, dict):
             raise ValueError("metadata-keys is not an object")
+        for key, rights in (keys or {}).items():
+            if rights is not None and not isinstance(rights, dict):
+                raise ValueError(f"what is said of the metadata key {key!r} is not an object")
+            if not isinstance((rights or {}).get("write-enabled", True), bool):
+                raise ValueError(f"write-enabled of the metadata key {key!r} is neither true nor false")
         return cls(keys)
+
+    def with_writable(self, keys: Iterable[str]) -> "Whitelist":
+        """One that lets these be written, too."""
+        return self if self.keys is None else Whitelist({**self.keys, **dict.fromkeys(keys)})
 
     def allows_reading(self, key: str) -> bool:
         return self.keys is None or key in self.keys
@@ -38,7 +47,7 @@ class Whitelist:
     def allows_writing(self, key: str) -> bool:
         if self.keys is None:
             return True
-        return key in self.keys and (self.keys[key] or {}).get("write-enabled", True) is True
+        return key in self.keys and bool((self.keys[key] or {}).get("write-enabled", True))
 
     def check_reading(self, keys: Iterable[str]) -> None:
         """Raises Forbidden."""

@@ -42,7 +42,6 @@ class Names:
     kpc: str
     epl: str
     """Whose configuration of an application version names the keys for the connectivity."""
-    tekton: str
 
 
 class Sessions:
@@ -90,11 +89,12 @@ class Sessions:
 
 @asynccontextmanager
 async def following(
-    rpc: Rpc, store: DocumentStore, register: Register, names: Names, *, lease: float
+    rpc: Rpc, store: DocumentStore, register: Register, app_versions: AppVersions, names: Names, *, lease: float
 ) -> AsyncIterator[Leases]:
-    """Endpoints follow their devices' sessions until the context is left; `lease` is in seconds."""
-    app_versions = AppVersions(rpc, names.tekton, names.epl)
-    await app_versions.start()
+    """Endpoints follow their devices' sessions until the context is left.
+
+    `app_versions` have the configuration for `epl`; `lease` is in seconds.
+    """
     connectivity = Connectivity(register, app_versions)
     comparison = Comparison(rpc, register, connectivity)
     leases = Leases(rpc, store, register, comparison, kpc_instance=names.kpc, lease=lease, clock=time.monotonic)
