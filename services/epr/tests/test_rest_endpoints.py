@@ -145,3 +145,187 @@ async def test_an_endpoint_is_unregistered(client: httpx.AsyncClient) -> None:
     assert (await client.get(f"/endpoints/{endpoint_id}")).status_code == 404
     assert (await client.get("/endpoints", params={"endpointId": endpoint_id})).json()["totalElements"] == 0
     assert (await client.delete(f"/endpoints/{endpoint_id}")).status_code == 404
+
+
+async def test_a_list_is_searched_by_metadata(client: httpx.AsyncClient) -> None:
+    one = await registered(client, metadata={"city": "Kyiv", "floor": 3})
+    two = await registered(client, metadata={"city": "Lviv", "floor": 3, "model": "BFG 9000"})
+
+    async def listed(**params: Any) -> set[str]:
+        answer = await client.get("/endpoints", params=params)
+        assert answer.status_code == 200, answer.text
+        return {endpoint["endpointId"] for endpoint in answer.json()["content"]}
+
+    assert await listed(metadataFilter="city=Kyiv") == {one}
+    assert await listed(metadataFilter="floor=3") == {one, two}
+    assert await listed(metadataFilter="floor=3,model") == {two}
+    assert await listed(metadataFilter='{"floor":{"$lt":4},"city":"Kyiv"}') == {one}
+    assert await listed(multiFilter="bfg") == {two}
+    assert await listed(multiFilter=one[:13].upper()) == {one}
+    assert await listed(multiFilter="B.G") == set()
+    assert await listed(multiFilter="B.G", regex="true") == {two}
+    assert await listed(metadataFilter="city=^K", regex="true", applicationName="kettle") == {one}
+    assert await listed(endpointId=f"{one},{two}", metadataFilter="city=Kyiv") == {one}
+    assert await listed(tenantId="tenant") == {one, two}
+    assert await listed(tenantId="another") == set()
+    assert (await client.get(f"/endpoints/{one}", params={"tenantId": "tenant"})).status_code == 200
+    assert (await client.get(f"/endpoints/{one}", params={"tenantId": "another"})).status_code == 404
+
+
+@on_one_store
+async def test_pages_are_linked(client: httpx.AsyncClient) -> None:
+    wanted = [await registered(client) for _ in range(5)]
+    seen: list[str] = []
+    params: dict[str, Any] = {"limit": 2}
+    while True:
+        page = (await client.get("/endpoints", params=params)).json()
+        assert page["totalElements"] == 5
+        seen += [endpoint["endpointId"] for endpoint in page["content"]]
+        if "next" not in page:
+            break
+        params["after"] = page["next"]
+    assert seen == wanted
+    assert (await client.get("/endpoints?after=nonsense")).status_code == 400
+
+
+@on_one_store
+async def test_a_list_that_has_not_changed_is_304(client: httpx.AsyncClient) -> None:
+    endpoint_id = await registered(client)
+    etag = (await client.get("/endpoints")).headers["ETag"]
+    answer = await client.get("/endpoints", headers={"If-None-Match": etag})
+    assert (answer.status_code, answer.content, answer.headers["ETag"]) == (304, b"", etag)
+    await client.put(f"/endpoints/{endpoint_id}/metadata/a", content=b"1")
+    assert (await client.get("/endpoints", headers={"If-None-Match": etag})).status_code == 200
+
+
+async def test_endpoints_are_searched(client: httpx.AsyncClient) -> None:
+    one = await registered(client, metadata={"city": "Kyiv", "floor": 3})
+    two = await registered(client, metadata={"city": "Kyiv", "floor": 1})
+    other = await registered(client, appVersion={"name": "toaster-v1"}, metadata={"city": "Kyiv", "floor": 3})
+
+    async def found(**body: Any) -> tuple[int, set[str]]:
+        answer = await client.post("/endpoints/search", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["totalElements"], {e["endpointId"] for e in answer.json()["content"]}
+
+    assert await found() == (3, {one, two, other})
+    assert await found(query={"metadata.floor": {"$gt": 2}}) == (2, {one, other})
+    assert await found(query={"metadata.floor": {"$gt": 2}}, applicationName="kettle") == (1, {one})
+    assert await found(metadataFilter="city=Kyiv", applicationName="kettle") == (2, {one, two})
+    assert await found(applicationVersionName="toaster-v1", metadataFilter="city=Kyiv") == (1, {other})
+    assert await found(endpointIds=[two, "unknown", one], query={"metadata.floor": 1}) == (1, {two})
+    assert await found(multiFilter="toaster") == (1, {other})
+    total, some = await found(limit=2)
+    assert (total, len(some)) == (3, 2)
+    [shown] = (await client.post("/endpoints/search", json={"endpointIds": [one], "include": ["metadata"]})).json()[
+        "content"
+    ]
+    assert shown["metadata"] == {"city": "Kyiv", "floor": 3}
+
+
+REFUSED_SEARCHES = [
+    (b"", 400),
+    (b"[]", 400),
+    (b'{"unknown":1}', 400),
+    (b'{"limit":1001}', 400),
+    (b'{"limit":"1"}', 400),
+    (b'{"query":{"$where":"1"}}', 400),
+    (b'{"query":{"state":"reserved"}}', 400),
+    (b'{"query":{"metadata.a":{"$regex":"(a+)+"}}}', 400),
+    (b'{"metadataFilter":"="}', 400),
+    (b'{"after":"x"}', 400),
+    (b'{"filterId":"unknown"}', 404),
+    (b'{"endpointIds":["a/b"]}', 400),
+    (b'{"query":{"metadata.a":"' + b"x" * 20_000 + b'"}}', 400),
+    (b'{"metadataFilter":"' + b"x" * 1_100_000 + b'"}', 413),
+]
+
+
+@on_one_store
+async def test_a_search_that_cannot_be_is_refused(client: httpx.AsyncClient) -> None:
+    for body, status_code in REFUSED_SEARCHES:
+        answer = await client.post("/endpoints/search", content=body)
+        assert (answer.status_code, list(answer.json())) == (status_code, ["message"]), body[:80]
+
+
+async def test_many_endpoints_are_unregistered_at_once(client: httpx.AsyncClient, creds: FakeCreds) -> None:
+    wanted = [await registered(client) for _ in range(20)]
+    answer = await client.post("/endpoints/delete", json={"endpointIds": [*wanted[:19], "unknown", wanted[0]]})
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "deletedCount": 19,
+        "failedCount": 1,
+        "deleted": wanted[:19],
+        "failed": [{"endpointId": "unknown", "status": "FAILED", "statusReason": "no endpoint with this id"}],
+    }
+    assert (await client.get("/endpoints")).json()["totalElements"] == 1
+    assert len(creds.tokens) == 1
+    malformed: list[dict[str, Any]] = [{}, {"endpointIds": []}, {"endpointIds": ["a"] * 1001}, {"endpointIds": "a"}]
+    for refused in malformed:
+        assert (await client.post("/endpoints/delete", json=refused)).status_code == 400
+
+
+async def test_an_endpoint_gets_another_version_of_its_application(client: httpx.AsyncClient) -> None:
+    url = f"/endpoints/{await registered(client)}/app-version"
+    before = await client.get(url)
+    assert before.json().keys() == {"name", "registeredDate"}
+    assert before.json()["name"] == "kettle-v1"
+    etag = before.headers["ETag"]
+    assert (await client.get(url, headers={"If-None-Match": etag})).status_code == 304
+
+    refused = await client.put(url, json={"name": "kettle-v2"}, headers={"If-Match": '"1"'})
+    assert refused.status_code == 412
+    changed = await client.put(url, json={"name": "kettle-v2"}, headers={"If-Match": etag})
+    assert (changed.status_code, changed.json()["name"]) == (200, "kettle-v2")
+    found = await client.get(url)
+    assert (found.json(), found.headers["ETag"]) == (changed.json(), changed.headers["ETag"])
+    assert found.headers["ETag"] != etag
+    assert (await client.put(url, json={"name": "kettle-v2"})).headers["ETag"] == found.headers["ETag"]
+    assert (await client.get("/endpoints?applicationVersionName=kettle-v2")).json()["totalElements"] == 1
+
+
+@on_one_store
+async def test_an_application_version_that_cannot_be_is_refused(client: httpx.AsyncClient) -> None:
+    url = f"/endpoints/{await registered(client)}/app-version"
+    cases = [({"name": "toaster-v1"}, 409), ({"name": "unknown-v1"}, 404), ({}, 400), ({"name": 1}, 400)]
+    for body, status_code in cases:
+        assert (await client.put(url, json=body)).status_code == status_code, body
+    assert (await client.get(url)).json()["name"] == "kettle-v1"
+    assert (await client.put("/endpoints/unknown/app-version", json={"name": "kettle-v1"})).status_code == 404
+    assert (await client.get("/endpoints/unknown/app-version")).status_code == 404
+
+
+async def test_an_endpoint_is_registered_with_its_relations(client: httpx.AsyncClient) -> None:
+    house, lamp = await registered(client), await registered(client)
+    relations = [{"type": "contains", "from": house}, {"type": "contains", "to": lamp}]
+    room = await registered(client, endpointId="room", endpointToken="token", relations=relations)
+
+    async def related(endpoint_id: str, relation: str) -> list[dict[str, str]]:
+        answer = await client.get(f"/endpoints/{endpoint_id}/relations", params={"relation": relation})
+        content: list[dict[str, str]] = answer.json()["content"]
+        return content
+
+    assert await related(room, "contains") == [{"type": "contains", "from": room, "to": lamp}]
+    assert await related(room, "!contains") == [{"type": "contains", "from": house, "to": room}]
+    await client.put("/relations/unlink", json=[{"type": "contains", "from": house, "to": room}])
+    await registered(client, endpointId="room", endpointToken="token", relations=relations)
+    assert len(await related(house, "contains")) == 1, "registering again makes what is missing"
+
+
+REFUSED_RELATIONS: list[tuple[Any, int]] = [
+    ([{"type": "contains"}], 400),
+    ([{"type": "contains", "from": "a", "to": "b"}], 400),
+    ([{"type": "has", "from": "a"}], 400),
+    ([{"from": "a"}], 400),
+    ({"type": "contains", "from": "a"}, 400),
+    ([{"type": "contains", "from": "a/b"}], 400),
+    ([{"type": "contains", "to": "unknown"}], 404),
+]
+
+
+@on_one_store
+async def test_an_endpoint_with_relations_that_cannot_be_is_not_registered(client: httpx.AsyncClient) -> None:
+    for relations, status_code in REFUSED_RELATIONS:
+        body = {"appVersion": {"name": "kettle-v1"}, "relations": relations}
+        assert (await client.post("/endpoints", json=body)).status_code == status_code, relations
+    assert (await client.get("/endpoints")).json()["totalElements"] == 0

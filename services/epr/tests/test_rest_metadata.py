@@ -189,3 +189,10 @@ async def test_a_read_through_any_replica_sees_an_acknowledged_write(
     for number in range(10):
         assert (await client.put(url, json=number)).status_code == 204
         assert (await other_client.get(url)).json() == number
+
+
+async def test_the_keys_of_an_application_are_read(client: httpx.AsyncClient) -> None:
+    await registered(client, metadata={"b": 1, "a": 2})
+    answer = await client.get("/applications/kettle/metadata-keys")
+    assert (answer.status_code, answer.json()) == (200, {"kettle-v1": ["a", "b"], "kettle-v2": []})
+    assert (await client.get("/applications/unknown/metadata-keys")).status_code == 404
