@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from epr import bus_api
 from kaa_common import jsontext
 from kaa_common.bus import NatsBus, connect
 from kaa_common.clock import Deadline
@@ -30,7 +31,7 @@ from kaa_common.rpc import Reply, Rpc, request_header
 from support.nats_server import NatsServer
 from support.waiting import until
 
-from .conftest import NASTY, Device, Events, Names, Replica, on_one_store
+from .conftest import APP_VERSIONS, NASTY, Device, Events, Names, Replica, on_one_store
 
 
 def header() -> MessageHeader:
@@ -287,6 +288,60 @@ async def test_an_unknown_endpoint_in_a_batch_is_told_and_prevents_no_other(epr:
     endpoint = await epr.endpoint({})
     assert await service.update_keys(("unknown", "a", b"1"), (endpoint.id, "a", b"1")) == 404
     assert (await epr.register.get(endpoint.id)).metadata == {"a": 1}
+
+
+@on_one_store
+async def test_a_batch_updates_more_endpoints_than_it_has_in_progress(
+    epr: Replica, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus_api, "BATCH_CONCURRENCY", 4)
+    endpoints = [await epr.endpoint({}) for _ in range(20)]
+    assert await service.update_keys(*((endpoint.id, "a", b"1") for endpoint in endpoints)) == 200
+    found = await epr.register.get_many([endpoint.id for endpoint in endpoints])
+    assert [endpoint.metadata for endpoint in found] == [{"a": 1}] * 20
+
+
+@on_one_store
+async def test_a_restricted_key_is_not_written(epr: Replica, service: Service) -> None:
+    endpoint, free = await epr.endpoint({"model": "x", "hidden": 1}, "kettle-v2"), await epr.endpoint({})
+    assert await service.update_key(endpoint.id, "model", b'"x"') == 403
+    assert await service.update_key(endpoint.id, "hidden", b"2") == 403
+    assert await service.update_key(endpoint.id, "room", b"2") == 200
+    assert await service.update_keys((endpoint.id, "model", b"1"), (free.id, "model", b"1")) == 403
+    assert (await epr.register.get(endpoint.id)).metadata == {"model": "x", "hidden": 1, "room": 2}
+    assert (await epr.register.get(free.id)).metadata == {"model": 1}
+
+
+@on_one_store
+@pytest.mark.parametrize(
+    ("patch", "status_code"),
+    [
+        (b'[{"op":"replace","path":"/model","value":"y"}]', 403),
+        (b'[{"op":"remove","path":"/hidden"}]', 403),
+        (b'[{"op":"move","from":"/hidden","path":"/room"}]', 403),
+        (b'[{"op":"add","path":"/other","value":1}]', 403),
+        (b'[{"op":"replace","path":"/model","value":"x"},{"op":"add","path":"/room","value":1}]', 200),
+    ],
+)
+async def test_a_patch_leaves_restricted_keys_as_they_are(
+    epr: Replica, service: Service, patch: bytes, status_code: int
+) -> None:
+    endpoint = await epr.endpoint({"model": "x", "hidden": 1}, "kettle-v2")
+    assert (await service.patch(endpoint.id, patch)).message.status_code == status_code
+
+
+@on_one_store
+async def test_a_malformed_whitelist_is_told_to_devices_and_services(
+    epr: Replica, service: Service, device: Device, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(APP_VERSIONS, "kettle-v1", {"metadata-keys": {"model": True}})
+    endpoint = await epr.endpoint({})
+    answers = [await device.ask(endpoint.id, "/get"), await device.ask(endpoint.id, "/update/keys", b'{"a":1}')]
+    assert [answer.status_code for answer in answers] == [503, 503]
+    assert "not configured properly" in str(answers[0].reason_phrase)
+    assert await service.update_key(endpoint.id, "a", b"1") == 503
+    (line,) = [record for record in caplog.records if record.name == "epr.whitelists"]
+    assert (line.levelname, "model" in line.getMessage()) == ("ERROR", True)
 
 
 async def test_application_versions_of_endpoints_are_got(epr: Replica, service: Service) -> None:

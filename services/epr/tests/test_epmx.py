@@ -149,9 +149,27 @@ def test_an_empty_whitelist_allows_nothing() -> None:
         plan("/update/keys", b'{"room":1}', nothing)
 
 
-def test_a_whitelist_that_is_none_is_an_error_of_the_configuration() -> None:
-    with pytest.raises(ValueError, match="metadata-keys"):
-        Whitelist.of({"metadata-keys": ["room"]})
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ["room"],
+        "room",
+        1,
+        {"room": True},
+        {"room": []},
+        {"room": {"write-enabled": 0}},
+        {"room": {"write-enabled": None}},
+    ],
+)
+def test_a_whitelist_that_is_none_is_an_error_of_the_configuration(keys: Any) -> None:
+    with pytest.raises(ValueError, match="metadata"):
+        Whitelist.of({"metadata-keys": keys})
+
+
+def test_keys_can_be_added_to_a_whitelist() -> None:
+    assert LISTED.with_writable(["model", "new"]).allows_writing("model")
+    assert LISTED.with_writable(["new"]).allows_reading("new")
+    assert EVERYTHING.with_writable(["new"]) == EVERYTHING
 
 
 def test_keys_that_are_not_listed_are_not_shown() -> None:
