@@ -32,7 +32,7 @@ from kaa_common.messages.declared import (
     Request,
     Response,
 )
-from kaa_common.subjects import replica_subject, replica_subjects
+from kaa_common.subjects import InvalidName, replica_subject, replica_subjects
 
 logger = logging.getLogger(__name__)
 
@@ -209,17 +209,17 @@ class Rpc:
     ) -> None:
         """Handle the events of a service instance in their order; with a `concurrency` above 1 up to so many at once.
 
-        With a `queue` only one of its replicas gets each.
+        With a `queue` only one of its replicas gets each. One that is malformed, or has an id that the handler finds to
+        be an InvalidName, is ignored.
         """
 
         async def handle(message: BusMessage) -> None:
             try:
                 record = decode(event.record, message.data)
-            except DecodeError as exc:
+                log.correlation_id.set(record.correlation_id)
+                await handler(record)
+            except (DecodeError, InvalidName) as exc:
                 logger.warning("ignored an event on %s: %s", message.subject, exc)
-                return
-            log.correlation_id.set(record.correlation_id)
-            await handler(record)
 
         await self.bus.subscribe(event.wildcard(instance), handle, queue=queue, concurrency=concurrency)
 

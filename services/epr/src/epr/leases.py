@@ -27,6 +27,7 @@ from kaa_common.messages.cop import REPLICA_ALIVE, REPLICA_LEFT, ReplicaEvent
 from kaa_common.messages.elce import DISCONNECTED, DisconnectedEvent
 from kaa_common.rpc import Rpc, event_header
 from kaa_common.store import Collection, DocumentStore, DuplicateKey, Index
+from kaa_common.subjects import checked_name
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ class Leases:
 
     async def _alive(self, event: ReplicaEvent) -> None:
         now = self._clock()
-        replica = self._replicas.setdefault(event.originator_replica_id, _Replica(now))
+        replica = self._replica(event)
         if now - replica.heard_at > SIGNS_WITHIN:
             # Other replicas of the register may have given it up.
             replica.is_doubted, replica.is_kept = True, False
@@ -134,8 +135,12 @@ class Leases:
         replica.heard_at, replica.has_left, replica.is_suspect = now, False, False
 
     async def _left(self, event: ReplicaEvent) -> None:
-        replica = self._replicas.setdefault(event.originator_replica_id, _Replica(self._clock()))
+        replica = self._replica(event)
         replica.heard_at, replica.has_left, replica.is_doubted = self._clock(), True, False
+
+    def _replica(self, event: ReplicaEvent) -> _Replica:
+        """Raises InvalidName when it is none: such an id must neither be kept nor asked."""
+        return self._replicas.setdefault(checked_name(event.originator_replica_id), _Replica(self._clock()))
 
     def _interrupted(self) -> None:
         self._listening_since = self._clock()
