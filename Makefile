@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check bench bench-connections bench-credentials fuzz clean
+.PHONY: help setup run demo test check bench bench-connections bench-credentials fuzz bench-register-pages clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s%s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,9 @@ bench-credentials: .venv/.runtime .venv/.development ## time cut-off on three re
 fuzz: .venv/.runtime .venv/.development ## look for input that surprises the MQTT core, for a minute: ARGS=-max_total_time=600
 	$(INSTALL) atheris
 	@cd .venv && PYTHONPATH=../tests ../$(BIN)/python ../tests/fuzz/mqtt.py $(ARGS)
+
+bench-register-pages: .venv/.runtime .venv/.development ## time the register's lists and searches among 100,000 endpoints
+	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/register_pages.py $(ARGS)
 
 clean: ## remove what make has made; what the platform keeps in .kaa stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
