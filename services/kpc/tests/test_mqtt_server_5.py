@@ -121,7 +121,7 @@ async def test_a_client_that_acknowledges_nothing_is_closed_when_too_much_waits(
         assert isinstance(published, Publish)
         assert reason_of([disconnect]) is ReasonCode.QUOTA_EXCEEDED
         await until(lambda: bool(handler.ended))
-    assert handler.ended[0].reason is DisconnectReason.CLOSED_BY_SERVER
+    assert handler.ended[0].reason is DisconnectReason.TOO_SLOW
 
 
 class SlowFirst(EchoHandler):

@@ -325,7 +325,7 @@ def test_a_client_for_which_too_much_waits_is_closed(limits: SessionLimits) -> N
     session.publish("a", b"x" * 50, qos=1)
     (end,) = session.events(9)
     assert isinstance(end, Disconnected)
-    assert end.reason is DisconnectReason.CLOSED_BY_SERVER
+    assert end.reason is DisconnectReason.TOO_SLOW
     assert end.detail == "leaves 2 messages unacknowledged, 1 more wait"
 
 

@@ -13,6 +13,8 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
+from prometheus_client import Counter
+
 from kpc.mqtt.errors import PacketTooLargeError
 from kpc.mqtt.events import Disconnected, Event
 from kpc.mqtt.limits import SessionLimits
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from kpc.mqtt_server import MqttServer
 
 logger = logging.getLogger(__name__)
+
+ENDED = Counter("kpc_mqtt_ended", "MQTT sessions that have ended, by reason", ["reason"])
+TOO_LARGE = Counter("kpc_mqtt_too_large", "Messages not sent, as they were larger than the client takes")
 
 TransportName = Literal["tcp", "tls", "ws"]
 
@@ -135,6 +140,7 @@ class Connection(asyncio.BufferedProtocol):
         try:
             self._session.publish(topic, payload, qos, properties)
         except PacketTooLargeError as exc:
+            TOO_LARGE.inc()
             logger.debug("%s: %s", self, exc)
             return False
         self._pump_soon()
@@ -239,6 +245,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._start_call(self._server.handler.subscribed(self, event))
             case Disconnected():
                 logger.info("%s ended: %s", self, ": ".join(filter(None, (event.reason, event.detail))))
+                ENDED.labels(event.reason).inc()
                 self._end = event
                 self._server.connections.discard(self)
 
@@ -334,5 +341,5 @@ class Connection(asyncio.BufferedProtocol):
 
     def _drop(self, detail: str) -> None:
         logger.warning("%s dropped: %s", self, detail)
-        self._session.close(detail, ReasonCode.QUOTA_EXCEEDED)
+        self._session.give_up(detail)
         self._transport.abort()

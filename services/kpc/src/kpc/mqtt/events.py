@@ -16,6 +16,8 @@ class DisconnectReason(StrEnum):
     CONNECT_TIMEOUT = "connect timeout"
     REFUSED = "refused"
     CLOSED_BY_SERVER = "closed by server"
+    TOO_SLOW = "too slow"
+    """The client does not read, or does not acknowledge, what it is sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

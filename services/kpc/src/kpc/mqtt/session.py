@@ -178,7 +178,7 @@ class ServerSession:
         try:
             self._outbound.publish(topic, payload, qos, properties)
         except QueueFullError as exc:
-            self.close(str(exc), ReasonCode.QUOTA_EXCEEDED)
+            self.give_up(str(exc))
 
     def acknowledge(self, packet_id: int, result: PublishResult = DONE) -> None:
         """It is known what became of a received QoS 1 or 2 message: say so, as soon as all before it are settled."""
@@ -196,6 +196,10 @@ class ServerSession:
     def close(self, detail: str, reason_code: ReasonCode) -> None:
         """End the session; the client is told why, as far as its version of MQTT has words for it."""
         self._end_with(DisconnectReason.CLOSED_BY_SERVER, detail, reason_code)
+
+    def give_up(self, detail: str) -> None:
+        """End the session of a client that does not take what it is sent."""
+        self._end_with(DisconnectReason.TOO_SLOW, detail, ReasonCode.QUOTA_EXCEEDED)
 
     # How it is done
 
