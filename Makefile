@@ -11,7 +11,7 @@ ARGS ?=
 .PHONY: help setup run demo test check bench bench-connections bench-credentials fuzz bench-register-pages clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-22s%s\n", $$1, $$2 }' Makefile
 
 setup: .venv/.runtime .venv/.development ## install everything into .venv
 
