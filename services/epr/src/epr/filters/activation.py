@@ -22,7 +22,7 @@ from epr.filters.model import Filter, Progress, Status
 from epr.model import Endpoint, State
 from epr.register import BY_APPLICATION, BY_FILTERS_GENERATION, ENDPOINTS, Register
 from kaa_common.clock import now_ms
-from kaa_common.errors import KaaError
+from kaa_common.errors import KaaError, Unavailable
 from kaa_common.messages.efe import FILTER_ACTIVATED
 from kaa_common.outbox import Outbox
 from kaa_common.store import Document, DocumentStore, DuplicateKey
@@ -149,10 +149,10 @@ class Activation:
         return begun
 
     async def _renew(self, progress: Progress, evaluated: int) -> Progress:
-        """Raises KaaError when another replica has taken over."""
+        """Raises Unavailable when another replica has taken over."""
         renewed = progress.renewed(now_ms() + HELD_FOR_MS, evaluated)
         if not await self._store.replace(FILTER_SETS, renewed.to_document(), progress.revision):
-            raise KaaError("another replica has taken over")
+            raise Unavailable("another replica has taken over")
         return renewed
 
     async def _reservations(self, key: Key) -> dict[str, int]:
