@@ -20,6 +20,7 @@ SERVICES = ("creds", "epr", "kpc", "tekton", "tsx")
 PURE = (
     "kaa_common",
     "kaa_common.avro",
+    "kaa_common.avro_binary",
     "kaa_common.budget",
     "kaa_common.errors",
     "kaa_common.jsontext",
@@ -62,7 +63,7 @@ PURE = (
 PURE_LIBRARIES = {
     *("collections", "copy", "dataclasses", "enum", "functools", "hmac", "http", "io", "itertools", "json", "math"),
     *("operator", "re", "string", "struct", "types", "typing"),
-    *("fastavro", "jsonpatch", "jsonpointer", "orjson"),
+    *("jsonpatch", "jsonpointer", "orjson"),
 }
 AT_HOME_IN = {
     "bson": ("kaa_common.store.mongodb*",),
