@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,52 @@ def test_a_version_from_its_creation_to_its_end(kaa: Kaa) -> None:
     assert "two-words-v1" in kaa("app", "show", "two-words")
     kaa("version", "delete", "two-words-v1")
     kaa("app", "delete", "two-words")
+
+
+def test_metadata_and_the_version_of_an_endpoint(kaa: Kaa) -> None:
+    kaa("app", "create", "--name", "twin")
+    for suffix in ("v1", "v2"):
+        kaa("version", "create", "twin", suffix)
+    kaa("endpoint", "create", "twin-v1", "--id", "twin-1", "--metadata", '{"city":"Kyiv"}')
+    kaa("endpoint", "create", "twin-v1", "--id", "twin-2")
+
+    assert kaa("endpoint", "set", "twin-1", "level", "18446744073709551615") == "set\n"
+    kaa("endpoint", "set", "twin-1", "colour", '"red"')
+    assert kaa("endpoint", "get", "twin-1", "level") == "18446744073709551615\n"
+    assert parsed(kaa, "endpoint", "get", "twin-1") == {"city": "Kyiv", "level": 2**64 - 1, "colour": "red"}
+    assert kaa("endpoint", "unset", "twin-1", "colour") == "deleted\n"
+    assert "no metadata" in kaa("endpoint", "get", "twin-1", "colour", exit_code=1)
+
+    assert "(1 of 1)" in kaa("endpoint", "list", "--application", "twin", "--metadata", "city=Kyiv")
+    assert "(1 of 1)" in kaa("endpoint", "list", "--application", "twin", "--metadata", "city=^K", "--regex")
+    assert "twin-2" in kaa("endpoint", "list", "--text", "twin-2")
+    first = parsed(kaa, "endpoint", "list", "--application", "twin", "--limit", "1")
+    second = parsed(kaa, "endpoint", "list", "--application", "twin", "--limit", "1", "--after", first["next"])
+    assert [page["content"][0]["endpointId"] for page in (first, second)] == ["twin-1", "twin-2"]
+
+    assert "twin-v2" in kaa("endpoint", "app-version", "twin-1", "--version", "twin-v2")
+    assert parsed(kaa, "endpoint", "app-version", "twin-1")["name"] == "twin-v2"
+
+
+def test_a_filter_from_its_preview_to_its_end(kaa: Kaa) -> None:
+    kaa("app", "create", "--name", "sieve")
+    kaa("version", "create", "sieve", "v1")
+    kaa("endpoint", "create", "sieve-v1", "--id", "in", "--metadata", '{"city":"Kyiv"}')
+    kaa("endpoint", "create", "sieve-v1", "--id", "out")
+
+    query = '{"metadata.city": "Kyiv"}'
+    assert "(1 of 1)" in kaa("filter", "preview", "sieve", query)
+    made = parsed(kaa, "filter", "create", "sieve", query, "--name", "Kyiv", "--description", "in Kyiv")
+    deadline = time.monotonic() + 20
+    while parsed(kaa, "filter", "show", "sieve", made["id"])["status"] != "active":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert "(1 of 1)" in kaa("endpoint", "list", "--filter", made["id"])
+    assert "Kyiv" in kaa("filter", "list", "sieve", "--name", "Kyiv")
+    changed = parsed(kaa, "filter", "update", "sieve", made["id"], "--name", "All", "--query", "{}")
+    assert (changed["name"], changed["description"], changed["mongoQuery"]) == ("All", "in Kyiv", {})
+    assert kaa("filter", "delete", "sieve", made["id"]) == "deleted\n"
+    assert "(0 of 0)" in kaa("filter", "list", "sieve")
 
 
 def test_an_endpoint_and_its_tokens_from_their_creation_to_their_end(kaa: Kaa) -> None:

@@ -1,7 +1,8 @@
 """The `kaa` command: its parser, built from the tables of commands, and the dispatch.
 
     kaa up | run | demo | bench                  the platform on this machine
-    kaa app | version | endpoint | token VERB    management, over REST, of the platform at KAA_URL
+    kaa watch                                    events of all services, as they are published
+    kaa app | version | endpoint | filter | token VERB    management, over REST, of the platform at KAA_URL
     kaa client basic | x509 VERB
 
 What can go wrong in a way that the user can change is one line on stderr and exit code 1.
@@ -19,6 +20,7 @@ from kaa_cli.commands.applications import APPLICATIONS
 from kaa_cli.commands.clients import CLIENTS
 from kaa_cli.commands.command import Command, Group, Noun
 from kaa_cli.commands.endpoints import ENDPOINTS
+from kaa_cli.commands.filters import FILTERS
 from kaa_cli.commands.tokens import TOKENS
 from kaa_cli.commands.versions import VERSIONS
 from kaa_cli.data_folder import FOLDER
@@ -27,7 +29,7 @@ from kaa_cli.rest_client import RestClient, find_api_key
 from kaa_cli.service_names import SERVICE_NAMES
 
 DEFAULT_URL = "http://127.0.0.1:8080"
-NOUNS: Sequence[Noun] = (APPLICATIONS, VERSIONS, ENDPOINTS, TOKENS)
+NOUNS: Sequence[Noun] = (APPLICATIONS, VERSIONS, ENDPOINTS, FILTERS, TOKENS)
 GROUPS: Sequence[Group] = (CLIENTS,)
 
 Commands: TypeAlias = "_SubParsersAction[ArgumentParser]"
@@ -58,6 +60,7 @@ def parser(environ: Mapping[str, str]) -> ArgumentParser:
     address = _address_options(environ)
     _add_demo(commands, environ)
     _add_bench(commands, environ, address)
+    _add_watch(commands, environ)
     for noun in NOUNS:
         _add_noun(commands, noun, address)
     for group in GROUPS:
@@ -112,6 +115,16 @@ def _add_bench(commands: Commands, environ: Mapping[str, str], address: Argument
     bench.add_argument("--mqtt-port", type=int, default=environ.get("KPC_MQTT_PORT") or "1883", help="default 1883")
     bench.add_argument("--nats-url", default=environ.get("NATS_URL") or "nats://127.0.0.1:4222")
     bench.set_defaults(run=_bench)
+
+
+def _add_watch(commands: Commands, environ: Mapping[str, str]) -> None:
+    watch = commands.add_parser("watch", help="show the events of all services as they are published, until Ctrl-C")
+    watch.add_argument("--endpoint", help="only those about this endpoint")
+    watch.add_argument("--application", help="only those about this application")
+    watch.add_argument("--count", type=int, help="end after so many")
+    watch.add_argument("--json", action="store_true", help="print a JSON object for each")
+    watch.add_argument("--nats-url", default=environ.get("NATS_URL") or "nats://127.0.0.1:4222")
+    watch.set_defaults(run=_watch)
 
 
 def _address_options(environ: Mapping[str, str]) -> ArgumentParser:
@@ -172,3 +185,10 @@ def _bench(arguments: Namespace) -> int:
 
     with RestClient(arguments.url, find_api_key(os.environ, Path.cwd())) as client:
         return bench(client, arguments.url, arguments.mqtt_port, arguments.nats_url, arguments.seconds)
+
+
+def _watch(arguments: Namespace) -> int:
+    from kaa_cli.watch import Wanted, watch
+
+    wanted = Wanted(endpoint=arguments.endpoint, application=arguments.application)
+    return watch(arguments.nats_url, wanted, as_json=arguments.json, count=arguments.count)

@@ -33,10 +33,22 @@ class RestClient:
     ) -> None:
         self._client.close()
 
-    def call(self, method: str, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None) -> Any:
-        """The JSON of a successful answer, None when it has no body. Raises CommandError with the server's message."""
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        body: Any = None,
+        content: str | None = None,
+    ) -> Any:
+        """The JSON of a successful answer, None when it has no body; `content` is a body that is JSON text already.
+
+        Raises CommandError with the server's message.
+        """
+        headers = None if content is None else {"Content-Type": "application/json"}
         try:
-            response = self._client.request(method, path, params=params, json=body)
+            response = self._client.request(method, path, params=params, json=body, content=content, headers=headers)
         except (httpx.TransportError, httpx.InvalidURL) as exc:
             raise CommandError(f"cannot reach {self._url} ({exc}); is the platform running there?") from exc
         content = _json(response)
