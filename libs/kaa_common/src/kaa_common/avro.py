@@ -13,7 +13,8 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache, partial
 from typing import Any, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
-from kaa_common.avro_binary import Int, Reader, Writer, read_string, reader_of, writer_of
+from kaa_common.avro_binary import Int as Int
+from kaa_common.avro_binary import Reader, Writer, read_string, reader_of, writer_of
 
 M = TypeVar("M")
 

@@ -8,10 +8,11 @@ A request that arrives expired is dropped: nobody waits for its answer any more.
 
 import asyncio
 import logging
-import uuid
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import count
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 from cachetools import LRUCache, TTLCache
@@ -65,13 +66,22 @@ class _PendingCall:
     answer: asyncio.Future[Reply[Any]]
 
 
+_PROCESS = secrets.token_hex(8)
+_NUMBERS = count()
+
+
+def new_correlation_id() -> str:
+    """One that no other request has: 64 random bits of this process, and a number."""
+    return f"{_PROCESS}{next(_NUMBERS):016x}"
+
+
 def request_header(deadline: Deadline, correlation_id: str = "") -> MessageHeader:
     """The first fields of a request; the correlation id is the one given, else a new one.
 
     Raises DeadlineExceeded when there is no time left.
     """
     return {
-        "correlation_id": correlation_id or uuid.uuid4().hex,
+        "correlation_id": correlation_id or new_correlation_id(),
         "timestamp": now_ms(),
         "timeout": deadline.remaining_ms(),
     }
@@ -79,7 +89,7 @@ def request_header(deadline: Deadline, correlation_id: str = "") -> MessageHeade
 
 def event_header() -> EventHeader:
     """The first fields of an event or a response to the request being handled."""
-    return {"correlation_id": log.correlation_id.get() or uuid.uuid4().hex, "timestamp": now_ms()}
+    return {"correlation_id": log.correlation_id.get() or new_correlation_id(), "timestamp": now_ms()}
 
 
 def answer_header(request: Message) -> EventHeader:
@@ -118,18 +128,20 @@ class Rpc:
             raise TooManyRequests("too many requests are in progress")
         if request.correlation_id in self._pending:
             raise ValueError("two requests with one correlation id")
-        call = _PendingCall(endpoint, endpoint.subject(instance), asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        call = _PendingCall(endpoint, endpoint.subject(instance), loop.create_future())
         self._pending[request.correlation_id] = call
+        # A publish hands over and does not wait, so a timer of the answer's own does; a timeout of both costs more.
+        timer = loop.call_later(request.timeout / 1000, _give_up, call.answer)
         is_answered = False
         try:
-            async with asyncio.timeout(request.timeout / 1000):
-                await self.bus.publish(
-                    call.subject,
-                    encode(request),
-                    reply=replica_subject(self.replica_id, endpoint.protocol, endpoint.response_type),
-                    headers=headers,
-                )
-                answer = await call.answer
+            await self.bus.publish(
+                call.subject,
+                encode(request),
+                reply=replica_subject(self.replica_id, endpoint.protocol, endpoint.response_type),
+                headers=headers,
+            )
+            answer = await call.answer
             is_answered = True
             self._answers(instance)
             return answer
@@ -140,6 +152,7 @@ class Rpc:
             self._does_not_answer(instance, str(exc))
             raise
         finally:
+            timer.cancel()
             del self._pending[request.correlation_id]
             if not is_answered:
                 self._given_up[request.correlation_id] = True
@@ -265,6 +278,11 @@ class Rpc:
             if call.subject == subject and not call.answer.done():
                 call.answer.set_exception(Unavailable(f"nobody serves {subject.split('.')[3]}"))
                 return
+
+
+def _give_up(answer: asyncio.Future[Any]) -> None:
+    if not answer.done():
+        answer.set_exception(TimeoutError())
 
 
 def failure(

@@ -1,37 +1,65 @@
 """Work that must be done in order for each key: one at a time, first come first served."""
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Hashable
+from types import TracebackType
 
-
-@dataclass(slots=True)
-class _Queue:
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    users: int = 0
+Waiting = deque[asyncio.Future[None]]
+"""Those who wait for their turn, behind the one who has it."""
 
 
 class SerialByKey:
     """A queue for each key in use, nothing for the others."""
 
     def __init__(self) -> None:
-        self._queues: dict[Hashable, _Queue] = {}
+        self._queues: dict[Hashable, Waiting] = {}
 
     def users(self, key: Hashable) -> int:
         """How many have their turn, or wait for it."""
         queue = self._queues.get(key)
-        return 0 if queue is None else queue.users
+        return 0 if queue is None else 1 + len(queue)
 
-    @asynccontextmanager
-    async def turn(self, key: Hashable) -> AsyncIterator[None]:
+    def turn(self, key: Hashable) -> "Turn":
         """Wait for one's turn, which comes in the order of the calls."""
-        queue = self._queues.setdefault(key, _Queue())
-        queue.users += 1
+        return Turn(self._queues, key)
+
+
+class Turn:
+    """An asynchronous context, entered when the turn comes. Mostly nobody has it, and then that costs next to nothing."""
+
+    __slots__ = ("_key", "_queues")
+
+    def __init__(self, queues: dict[Hashable, Waiting], key: Hashable) -> None:
+        self._queues = queues
+        self._key = key
+
+    async def __aenter__(self) -> None:
+        queue = self._queues.get(self._key)
+        if queue is None:
+            self._queues[self._key] = deque()
+            return
+        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        queue.append(mine)
         try:
-            async with queue.lock:
-                yield
-        finally:
-            queue.users -= 1
-            if queue.users == 0:
-                del self._queues[key]
+            await mine
+        except asyncio.CancelledError:
+            if not mine.cancelled():
+                self._pass_on()  # the turn came together with the cancellation
+            elif mine in queue:
+                queue.remove(mine)
+            raise
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        queue = self._queues[self._key]
+        while queue:
+            waiting = queue.popleft()
+            if not waiting.cancelled():
+                waiting.set_result(None)
+                return
+        del self._queues[self._key]
