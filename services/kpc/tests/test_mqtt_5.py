@@ -218,7 +218,7 @@ VIOLATIONS: dict[str, tuple[bytes, ReasonCode]] = {
     "packet too large": (b"\x30\xff\xff\xff\x7f", ReasonCode.PACKET_TOO_LARGE),
     "no topic, no alias": (publish(0, 0, topic=b""), ReasonCode.PROTOCOL_ERROR),
     "wildcard in a topic": (publish(0, 0, topic=b"#"), ReasonCode.TOPIC_NAME_INVALID),
-    "topic too deep": (b"\x30\x84\x02\x01\x00" + b"/" * 256 + b"\x00x", ReasonCode.TOPIC_NAME_INVALID),
+    "topic too long": (b"\x30\x84\x7d\x3e\x81" + b"/" * 16_001 + b"\x00", ReasonCode.TOPIC_NAME_INVALID),
     "alias 0": (publish(0, 0, b"\x23\x00\x00"), ReasonCode.TOPIC_ALIAS_INVALID),
     "alias above the maximum": (publish(0, 0, b"\x23\x00\x11"), ReasonCode.TOPIC_ALIAS_INVALID),
     "alias of nothing": (publish(0, 0, b"\x23\x00\x01", topic=b""), ReasonCode.PROTOCOL_ERROR),
@@ -475,7 +475,7 @@ def test_more_subscription_identifiers_than_allowed_are_refused() -> None:
 
 @pytest.mark.parametrize("topic_filter", [b"x" * 17, b"a/b/c/d"])
 def test_a_filter_out_of_the_limits_is_refused(topic_filter: bytes) -> None:
-    session = connected_session(limits=SessionLimits(max_topic_length=16, max_topic_levels=3))
+    session = connected_session(limits=SessionLimits(max_filter_length=16, max_filter_levels=3))
     feed(session, subscribe(0, topic_filter=topic_filter))
     assert sent(session) == [Suback(packet_id=5, reason_codes=(ReasonCode.TOPIC_FILTER_INVALID,))]
     assert not session.close_expected()

@@ -268,6 +268,19 @@ def test_subscriptions_are_reported_and_granted_up_to_qos_1() -> None:
     assert session.data_to_send() == b"\x90\x05\x00\x05\x01\x01\x00"
 
 
+@pytest.mark.parametrize(
+    ("connect", "refused"),
+    [(CONNECT, b"\x80"), (b"\x10\x0f\x00\x06MQIsdp\x03\x02\x00\x3c\x00\x01c", b"\x00")],
+    ids=["3.1.1", "3.1"],
+)
+def test_one_subscription_too_many_is_refused_where_mqtt_has_a_word_for_it(connect: bytes, refused: bytes) -> None:
+    session = connected_session(SessionLimits(max_subscriptions=1), connect)
+    feed(session, b"\x82\x0a\x00\x05\x00\x01a\x01\x00\x01b\x01")
+    assert session.data_to_send() == b"\x90\x04\x00\x05\x01" + refused
+    feed(session, b"\xa2\x05\x00\x06\x00\x01a" + b"\x82\x06\x00\x05\x00\x01b\x01")
+    assert session.data_to_send() == b"\xb0\x02\x00\x06" + b"\x90\x03\x00\x05\x01"
+
+
 def test_unsubscribing_from_what_was_never_subscribed_is_answered() -> None:
     session = connected_session()
     assert feed(session, b"\xa2\x05\x00\x06\x00\x01a") == [Unsubscribe(packet_id=6, topic_filters=("a",))]

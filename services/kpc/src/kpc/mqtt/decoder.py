@@ -110,9 +110,9 @@ def _decode_connect(header: int, fields: Fields) -> Connect:
 
 def _decode_publish(flags: int, fields: Fields) -> Publish:
     topic = fields.text()
-    limits = fields.limits
-    if len(topic) > limits.max_topic_length or topic.count("/") >= limits.max_topic_levels:
-        raise InvalidPacketError("a topic too long or too deep", ReasonCode.TOPIC_NAME_INVALID)
+    if len(topic) > fields.limits.max_topic_length:
+        message = f"a topic of more than {fields.limits.max_topic_length} characters"
+        raise InvalidPacketError(message, ReasonCode.TOPIC_NAME_INVALID)
     qos = flags >> 1 & 0x03
     packet_id = fields.uint16() if qos else None
     properties = _properties(fields, PacketType.PUBLISH)

@@ -9,10 +9,13 @@ class SessionLimits:
 
     max_packet_size: int = 1024 * 1024
     """What NATS carries by default; a larger message could not be passed on."""
-    max_topic_length: int = 4096
-    """Characters: several times the longest 1/KP path, which has a limit of its own and is told so on `/error`."""
-    max_topic_levels: int = 256
-    """Levels of a topic; as above."""
+    max_topic_length: int = 16_000
+    """Characters: with a suffix, the topic of the answer fits into MQTT's 65,535 bytes, so whoever breaks the lower
+    limits of 1/KP, in length and levels, can be told so."""
+    max_filter_length: int = 2048
+    """Characters: twice the longest 1/KP path."""
+    max_filter_levels: int = 64
+    """Twice those of the deepest 1/KP path: messages are held against each level of filters with an identifier."""
     max_topic_filters: int = 256
     """Of one SUBSCRIBE or UNSUBSCRIBE. Devices ask for a handful. Each takes four bytes on the wire and a thousand
     times that in work and memory, so one packet of the permitted size would stop everyone else for a second."""

@@ -41,11 +41,14 @@ class Subscriptions:
 
     def identifiers(self, topic: str) -> tuple[int, ...]:
         """The identifiers of the subscriptions that a message matches [MQTT-3.3.4-3]."""
-        return tuple(identifier for name, identifier in self._identifiers.items() if matches(name, topic))
+        if not self._identifiers:
+            return ()
+        levels = topic.split("/")
+        return tuple(identifier for name, identifier in self._identifiers.items() if matches(name, levels))
 
     def _add(self, subscription: Subscription, identifier: int | None) -> ReasonCode:
         name, limits = subscription.topic_filter, self._limits
-        if len(name) > limits.max_topic_length or name.count("/") >= limits.max_topic_levels:
+        if len(name) > limits.max_filter_length or name.count("/") >= limits.max_filter_levels:
             return ReasonCode.TOPIC_FILTER_INVALID
         # [MQTT-3.8.4-3] "it MUST completely replace that existing Subscription with a new Subscription."
         self._remove(name)

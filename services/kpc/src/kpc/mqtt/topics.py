@@ -32,20 +32,14 @@ def _is_topic_filter(topic_filter: str) -> bool:
     return all(level == "+" for level in (*parents, last) if "+" in level)
 
 
-def matches(topic_filter: str, topic: str) -> bool:
-    """Whether a topic is one of those that the filter means."""
-    if topic_filter == topic:
-        return True
-    filter_levels, levels = topic_filter.split("/"), topic.split("/")
+def matches(topic_filter: str, levels: list[str]) -> bool:
+    """Whether the topic of these levels is one of those that the filter means."""
+    wanted = topic_filter.split("/")
     # [MQTT-4.7.2-1] "The Server MUST NOT match Topic Filters starting with a wildcard character (# or +) with Topic
     # Names beginning with a $ character."
-    if topic.startswith("$") and filter_levels[0] in ("+", "#"):
+    if levels[0].startswith("$") and wanted[0] in ("+", "#"):
         return False
-    if filter_levels[-1] == "#":
-        filter_levels.pop()
-        if len(levels) < len(filter_levels):  # "sport/#" also matches "sport"
-            return False
-        levels = levels[: len(filter_levels)]
-    return len(levels) == len(filter_levels) and all(
-        wanted in ("+", level) for wanted, level in zip(filter_levels, levels, strict=True)
-    )
+    if wanted[-1] == "#":
+        wanted.pop()
+        levels = levels[: len(wanted)]  # "sport/#" also matches "sport"
+    return len(levels) == len(wanted) and all(want in ("+", level) for want, level in zip(wanted, levels, strict=True))
