@@ -5,10 +5,9 @@ and one that floods waits for itself. Nobody gets more than a share: neither an 
 """
 
 import logging
-import uuid
 from collections import Counter as Tally
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 from prometheus_client import Counter
@@ -18,7 +17,7 @@ from kaa_common.app_versions import AppVersion, AppVersions
 from kaa_common.clock import Deadline
 from kaa_common.errors import Forbidden, NotFound, PayloadTooLarge, TooManyRequests, status_of
 from kaa_common.messages.esp import CLIENT_DATA, ClientData, ExtensionData
-from kaa_common.rpc import Rpc, request_header
+from kaa_common.rpc import Rpc, new_correlation_id, request_header
 from kaa_common.serial import SerialByKey
 from kpc.kp1 import Address, Name, Resource, parse_address, parse_resource
 from kpc.rate_limits import RateExceeded, RateLimit
@@ -120,7 +119,7 @@ class Edge:
 
         `guesser` is who sends it, and may get only so many tokens wrong.
         """
-        log.correlation_id.set(uuid.uuid4().hex)
+        log.correlation_id.set(new_correlation_id())
         speaker: Speaker | None = None
 
         async def identified(it: Speaker) -> None:
@@ -132,8 +131,7 @@ class Edge:
         try:
             outcome = await self._request(path, payload, guesser, default_request_id, identified)
         except Exception as exc:
-            outcome = refusal(exc)
-        outcome = replace(outcome, speaker=speaker)
+            outcome = replace(refusal(exc), speaker=speaker)
         REQUESTS.labels(transport, str(outcome.status_code)).inc()
         return outcome
 
@@ -145,7 +143,7 @@ class Edge:
 
     async def identify(self, name: Name, guesser: Guesser) -> Speaker:
         """Who that is, if it may speak. Raises KaaError."""
-        log.correlation_id.set(uuid.uuid4().hex)
+        log.correlation_id.set(new_correlation_id())
         return await self._speaker(name, guesser, Deadline.after(self._limits.request_timeout))
 
     async def _request(
@@ -162,11 +160,9 @@ class Edge:
         if len(payload) > self._limits.max_payload:
             raise PayloadTooLarge(f"payload longer than {self._limits.max_payload} bytes")
         name = Name(address.app_version_name, address.extension, resource.token)
-        async with AsyncExitStack() as in_turn:
-            if resource.token is not None:
-                if self._turns.users(name) >= MAX_IN_TURN:
-                    raise TooManyRequests("too many messages of this endpoint are waiting")
-                await in_turn.enter_async_context(self._turns.turn(name))
+        if resource.token is not None and self._turns.users(name) >= MAX_IN_TURN:
+            raise TooManyRequests("too many messages of this endpoint are waiting")
+        async with nullcontext() if resource.token is None else self._turns.turn(name):
             speaker = await self._speaker(name, guesser, deadline)
             await on_identified(speaker)
             endpoint_id = None
@@ -184,7 +180,7 @@ class Edge:
                     payload=payload,
                 )
                 answer = (await self._rpc.call(CLIENT_DATA, name.extension, request)).message
-        return _outcome(answer, has_request_id=resource.request_id is not None)
+        return _outcome(answer, speaker, has_request_id=resource.request_id is not None)
 
     async def _speaker(self, name: Name, guesser: Guesser, deadline: Deadline) -> Speaker:
         app_version = await self._app_versions.get(name.app_version_name, deadline)
@@ -225,7 +221,7 @@ def refusal(error: Exception) -> Outcome:
     return Outcome(status_code=status_code, reason_phrase=reason_phrase, retry_after=retry_after)
 
 
-def _outcome(answer: ExtensionData, *, has_request_id: bool) -> Outcome:
+def _outcome(answer: ExtensionData, speaker: Speaker, *, has_request_id: bool) -> Outcome:
     if not 200 <= answer.status_code < 600:
         raise ValueError(f"the extension answered with the status code {answer.status_code}")
     return Outcome(
@@ -233,4 +229,5 @@ def _outcome(answer: ExtensionData, *, has_request_id: bool) -> Outcome:
         reason_phrase=answer.reason_phrase or "",
         payload=answer.payload or b"",
         has_request_id=has_request_id,
+        speaker=speaker,
     )
