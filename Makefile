@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check bench bench-connections bench-credentials fuzz bench-register-pages clean
+.PHONY: help setup run demo test check bench bench-connections bench-credentials fuzz bench-edge bench-register bench-register-pages clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-22s%s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,12 @@ bench-credentials: .venv/.runtime .venv/.development ## time cut-off on three re
 fuzz: .venv/.runtime .venv/.development ## look for input that surprises the MQTT core, for a minute: ARGS=-max_total_time=600
 	$(INSTALL) atheris
 	@cd .venv && PYTHONPATH=../tests ../$(BIN)/python ../tests/fuzz/mqtt.py $(ARGS)
+
+bench-edge: .venv/.runtime .venv/.development ## compare a device's wait for an echo with that for a bare NATS reply
+	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/edge.py
+
+bench-register: .venv/.runtime .venv/.development ## compare changes of metadata with what lies below them
+	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/register.py $(ARGS)
 
 bench-register-pages: .venv/.runtime .venv/.development ## time the register's lists and searches among 100,000 endpoints
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/register_pages.py $(ARGS)

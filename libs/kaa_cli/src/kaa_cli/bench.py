@@ -39,7 +39,7 @@ def bench(client: RestClient, url: str, mqtt_port: int, nats_url: str, seconds: 
     host, http_port = address.hostname or "127.0.0.1", address.port or 80
     measured: dict[str, Connect] = {
         "NATS request and reply": lambda _: _nats_exchange(nats_url),
-        "device over MQTT": lambda topic: _mqtt_exchange(host, mqtt_port, topic),
+        "device over MQTT": lambda topic: mqtt_exchange(host, mqtt_port, topic),
         "device over HTTP": lambda topic: _http_exchange(host, http_port, topic),
     }
     with _devices(client) as topics:
@@ -118,7 +118,7 @@ async def _nats_exchange(url: str) -> AsyncIterator[Exchange]:
 
 
 @asynccontextmanager
-async def _mqtt_exchange(host: str, port: int, topic: str) -> AsyncIterator[Exchange]:
+async def mqtt_exchange(host: str, port: int, topic: str) -> AsyncIterator[Exchange]:
     """MQTT 3.1.1 written by hand: a client library would be most of what is measured."""
     async with _connection(host, port) as (reader, writer):
         connect = _mqtt_text("MQTT") + b"\x04\x02\x00\x3c" + _mqtt_text(secrets.token_hex(8))
