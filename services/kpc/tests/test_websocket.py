@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from kaa_common.http_server import MAX_WEBSOCKET_MESSAGE, Gateway, bind, serve
+from kaa_common.http_server import MAX_FRAGMENTS, MAX_WEBSOCKET_MESSAGE, Gateway, bind, serve
 from kpc.mqtt.limits import SessionLimits
 from kpc.mqtt_connection import ServerLimits
 from kpc.mqtt_server import MqttServer
@@ -162,6 +162,14 @@ async def test_a_message_longer_than_any_packet_is_refused_unread() -> None:
         with suppress(ConnectionClosed):
             await client.send(bytes(MAX_WEBSOCKET_MESSAGE + 1))
         assert await closed(client) == 1009
+
+
+async def test_a_message_in_more_fragments_than_make_sense_is_refused() -> None:
+    async with site() as there, client_of(there.url) as client:
+        with suppress(ConnectionClosed):
+            await client.send(b"" for _ in range(MAX_FRAGMENTS + 10))
+        assert await closed(client) == 1009
+        await until(lambda: not there.server._sockets)
 
 
 async def test_a_client_that_does_not_read_is_dropped_and_harms_nobody() -> None:

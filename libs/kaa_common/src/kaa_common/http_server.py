@@ -18,6 +18,8 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode, Frame
 
 from kaa_common.errors import StartError
 from kaa_common.http_errors import answer_http_error
@@ -29,6 +31,8 @@ UNSENT_FOR = 120
 neither HTTP nor WebSocket ends by itself a connection on which something remains to be written."""
 MAX_WEBSOCKET_MESSAGE = 2 * 1024 * 1024
 """Bytes: the largest MQTT packet, with all that a client may have put before it."""
+MAX_FRAGMENTS = 10_000
+"""Of a message: 200 bytes each in the longest one."""
 PING_INTERVAL = 30.0
 """Seconds between two pings: they keep a WebSocket open in proxies, which close idle ones after a minute, and find out
 that its client vanished."""
@@ -64,6 +68,17 @@ class Gateway:
         await self._mounted.get(prefix, self._own)(scope, receive, send)
 
 
+class _WebSocket(WebSocketsSansIOProtocol):
+    """uvicorn bounds the bytes of a message, but not its fragments, which may be empty."""
+
+    def handle_cont(self, event: Frame) -> None:
+        if len(self.frames) < MAX_FRAGMENTS:
+            super().handle_cont(event)
+        else:
+            self.conn.fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
+            self.handle_parser_exception()
+
+
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -97,7 +112,7 @@ async def serve(app: ASGIApp, listener: socket.socket, grace: float) -> AsyncIte
             log_config=None,
             access_log=False,
             lifespan="off",
-            ws="websockets-sansio",
+            ws=_WebSocket,
             ws_max_size=MAX_WEBSOCKET_MESSAGE,
             ws_ping_interval=PING_INTERVAL,
             ws_ping_timeout=PING_INTERVAL,
