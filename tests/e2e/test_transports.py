@@ -61,8 +61,8 @@ class PahoDevice:
     def connect(self, chain: Path | None = None, key: Path | None = None) -> str:
         """How the platform answers."""
         if self._is_tls:
-            own = [str(file) for file in (chain, key) if file is not None]
-            self.client.tls_set(str(self._platform.stack.ca_file), *own)
+            ca_file = str(self._platform.stack.ca_file)
+            self.client.tls_set(ca_file, str(chain) if chain else None, str(key) if key else None)
         # Not again and again by itself: a test says when.
         self.client.reconnect_delay_set(60, 60)
         self.client.connect("127.0.0.1", self.port, keepalive=60)
