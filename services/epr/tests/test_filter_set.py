@@ -134,6 +134,14 @@ def test_a_deleted_filter_goes_and_one_that_is_not_known_stays(rules: Rules) -> 
     assert (filter_set.knows(["deleted"]), filter_set.knows(["unknown"])) == (True, False)
 
 
+def test_a_deleted_filter_stays_until_the_next_generation(rules: Rules) -> None:
+    rules.add("deleted", {}, Status.DELETED)
+    rules.add("level", {"metadata.level": 4})
+    before = replace(ENDPOINT, filters=("deleted",))
+    assert changed(rules.at(2), before, {"level": 4}).filters == ("deleted", "level")
+    assert changed(rules.at(3), before, {"level": 4}).filters == ("level",)
+
+
 def test_a_change_without_filters_is_as_it_was_decided() -> None:
     after, changes = ENDPOINT.changed_into(ENDPOINT.with_metadata({}, 300))
     assert FilterSet(0, ()).applied(ENDPOINT, after, changes) is after

@@ -40,6 +40,7 @@ class FilterSet:
                 by_mention[mention][rule.filter.id] = rule
         self._by_mention = dict(by_mention)
         self._live = {rule.filter.id: rule for rule in live}
+        self._deleted = self.rules.keys() - self._live.keys()
         self._pending = {rule.filter.id: rule for rule in live if rule.filter.status is Status.PENDING}
         nothing = {"application_version": "", "metadata": []}
         self._match_without_metadata = {
@@ -91,12 +92,13 @@ class FilterSet:
         """With new verdicts of the filters concerned, of which only some can match."""
         document = endpoint.queried() if possible else {}
         matching = {filter_id for filter_id, rule in possible.items() if rule.query.query.matches(document)}
-        # One that is not known here was made after this generation.
+        # One that is not known here was made after this generation. One that is deleted is taken out with a later
+        # generation than the endpoint's: a replica that does not know of it yet would put it in again.
+        gone = self._deleted if self.generation > endpoint.filters_generation else frozenset[str]()
         kept = [
             filter_id
             for filter_id in endpoint.filters
-            if filter_id in matching
-            or (filter_id not in concerned and (filter_id in self._live or filter_id not in self.rules))
+            if filter_id in matching or (filter_id not in concerned and filter_id not in gone)
         ]
         filters = (*kept, *sorted(matching.difference(kept)))
         generation = max(endpoint.filters_generation, self.generation)
