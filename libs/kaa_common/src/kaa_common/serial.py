@@ -26,7 +26,7 @@ class SerialByKey:
 
 
 class Turn:
-    """An asynchronous context, entered when the turn comes. Mostly nobody has it, and then that costs next to nothing."""
+    """An asynchronous context, entered when the turn comes. Mostly nobody has it, and then it costs next to nothing."""
 
     __slots__ = ("_key", "_queues")
 
