@@ -178,7 +178,7 @@ class FakeCreds:
 class Events:
     """What the register published, in its order."""
 
-    messages: list[BusMessage] = field(default_factory=list)
+    messages: list[BusMessage] = field(default_factory=list, repr=False)
 
     async def add(self, message: BusMessage) -> None:
         self.messages.append(message)
