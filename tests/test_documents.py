@@ -8,6 +8,7 @@ import pytest
 from creds.settings import CredsSettings
 from epr.settings import EprSettings
 from kaa_common.settings import PlatformSettings, Settings
+from kpc.bridge_settings import BridgeSettings
 from kpc.settings import KpcSettings
 from tsx.settings import TsxSettings
 
@@ -21,6 +22,7 @@ LINK = re.compile(r"\[([^\]]+)\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
 SETTINGS: list[tuple[str, type[Settings]]] = [
     ("", PlatformSettings),
     ("KPC_", KpcSettings),
+    ("KPC_BRIDGE_", BridgeSettings),
     ("EPR_", EprSettings),
     ("CREDS_", CredsSettings),
     ("TSX_", TsxSettings),

@@ -10,6 +10,8 @@ from kaa_common.rest import rest_api
 from kaa_common.service import Platform, Service
 from kaa_common.settings import load
 from kpc.authorities import trusting
+from kpc.bridge import bridging
+from kpc.bridge_settings import BridgeSettings
 from kpc.client_auth import ClientAuth, enforcing
 from kpc.connectivity import Connectivity, announcing
 from kpc.cut_off import CutOff, Instances
@@ -35,6 +37,7 @@ PREFIX = "kpc"
 @asynccontextmanager
 async def work(platform: Platform) -> AsyncIterator[None]:
     settings = load(KpcSettings, platform.environ, "KPC_")
+    bridge = load(BridgeSettings, platform.environ, "KPC_BRIDGE_")
     names = platform.settings
     certificates = load_certificates(settings)
     rpc = platform.rpc
@@ -74,6 +77,7 @@ async def work(platform: Platform) -> AsyncIterator[None]:
         enforcing(client_auth),
         trusting(rpc, names.ccm_instance, names.tenant_id, certificates),
         serving_mqtt(settings, device_mqtt, certificates, platform.gateway) as server,
+        bridging(edge, bridge, settings.max_payload),
     ):
         status = Status(rpc, names.kpc_instance, server, client_auth, connectivity.presence)
         await status.start()
