@@ -126,6 +126,12 @@ async def test_every_replica_matches_what_was_made_through_another(epr: Replica,
     assert (await other_epr.endpoint({"city": "Kyiv"})).filters == ()
 
 
+async def test_a_registration_matches_what_was_made_through_another_replica(epr: Replica, other_epr: Replica) -> None:
+    await other_epr.endpoint({"city": "Lviv"})
+    filter_id = await made(epr, IN_KYIV)
+    assert (await other_epr.endpoint({"city": "Kyiv"})).filters == (filter_id,)
+
+
 async def test_another_query_is_pending_until_the_difference_is_told(epr: Replica, events: Events) -> None:
     kyiv = await epr.endpoint({"city": "Kyiv"})
     both = await epr.endpoint({"city": "Kyiv", "level": 9})
