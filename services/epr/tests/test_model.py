@@ -49,6 +49,7 @@ def test_a_document_keeps_metadata_as_the_array_that_filters_query() -> None:
         ENDPOINT,
         replace(ENDPOINT, state=State.RESERVED, reserved_until=9, token_id=None, metadata={}),
         replace(ENDPOINT, outbox=(WAITING,), pending=300),
+        replace(ENDPOINT, filters=("one", "two"), filters_generation=3, restamped=4),
         replace(ENDPOINT, outbox=(WAITING,), pending=300).unregistered(),
     ],
 )
@@ -58,6 +59,13 @@ def test_an_endpoint_comes_back_from_its_document(endpoint: Endpoint) -> None:
 
 def change_metadata(endpoint: Endpoint, metadata: Metadata) -> tuple[Endpoint, MetadataChanges]:
     return endpoint.changed_into(endpoint.with_metadata(metadata, 300))
+
+
+def test_a_document_is_written_more_often_than_an_endpoint_changes() -> None:
+    restamped = replace(ENDPOINT, restamped=4)
+    assert (restamped.revision, restamped.document_revision) == (7, 11)
+    assert restamped.to_document()["revision"] == 11
+    assert change_metadata(restamped, {"a": 2})[0].document_revision == 12
 
 
 def test_changed_metadata_is_the_next_revision() -> None:
@@ -103,6 +111,13 @@ def test_a_change_is_refused_when_too_many_events_wait() -> None:
     waiting = replace(ENDPOINT, outbox=({**WAITING, "data": "A" * 1024 * 1024},) * 5, pending=300)
     with pytest.raises(Unavailable):
         change_metadata(waiting, {"a": 2})
+
+
+def test_many_small_events_are_too_many() -> None:
+    waiting = replace(ENDPOINT, outbox=(WAITING,) * 10_000, pending=300)
+    with pytest.raises(Unavailable):
+        change_metadata(waiting, {"a": 2})
+    assert change_metadata(replace(waiting, outbox=(WAITING,) * 5000), {"a": 2})[0].revision == 8
 
 
 def test_events_that_wait_stay_with_a_change() -> None:

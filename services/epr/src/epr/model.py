@@ -23,6 +23,8 @@ from kaa_common.messages.eme import MetadataKeyUpdatedDto
 ENDPOINT_ID_PATTERN = "^[a-zA-Z0-9._~-]{1,128}$"
 MAX_WAITING_BYTES = 4 * 1024 * 1024
 """Bytes of an endpoint's events that wait for the bus: half of what a document may hold, five of the largest events."""
+WAITING_OVERHEAD = 512
+"""Bytes that an event's subject and headers take; most of those of filters are shorter than these."""
 
 Document = dict[str, Any]  # Any: the JSON that a store keeps
 
@@ -177,7 +179,7 @@ class Endpoint:
                 return self, changes
             if replace(wanted, connections=self.connections) == self:
                 return replace(wanted, restamped=self.restamped + 1), changes
-        if sum(len(waiting["data"]) for waiting in self.outbox) > MAX_WAITING_BYTES:
+        if sum(len(waiting["data"]) + WAITING_OVERHEAD for waiting in self.outbox) > MAX_WAITING_BYTES:
             raise Unavailable("too many events of this endpoint wait for the message bus")
         next_revision = self.revision + 1
         # Copying costs: the one change that most changes are has made the revision already.
