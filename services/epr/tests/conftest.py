@@ -290,12 +290,13 @@ async def open_replica(store: DocumentStore, rpc: Rpc, bus: Bus, names: Names) -
         relations = Relations(store, relation_outbox, register, tenant="tenant", instance=names.epr)
         await RelationsManagement(relations, names.epr).serve(rpc)
         applications = Applications(rpc, names.tekton, TOKEN_TIMEOUT)
+        listing = Listing(store, register, filters, tenant="tenant")
         api = EndpointApi(
             register=register,
             registrar=registrar,
             relations=relations,
             batches=Batches(store, registrar, app_versions, tenant="tenant"),
-            listing=Listing(store, register, filters, tenant="tenant"),
+            listing=listing,
             filters=filters,
             keys=MetadataKeys(store, applications, tenant="tenant"),
             app_versions=app_versions,
@@ -310,7 +311,7 @@ async def open_replica(store: DocumentStore, rpc: Rpc, bus: Bus, names: Names) -
             api=api,
             filters=filters,
             activation=activation,
-            filter_api=FilterApi(filters, applications),
+            filter_api=FilterApi(filters, listing, applications),
         )
         activating.cancel()
         working.cancel()

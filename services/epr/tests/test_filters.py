@@ -220,15 +220,6 @@ async def test_what_is_wrong_with_a_filter_is_refused(epr: Replica, monkeypatch:
         await epr.filters.create("kettle", texts({}))
 
 
-async def test_a_preview_finds_what_a_filter_would_match(epr: Replica) -> None:
-    found = [await epr.endpoint({"city": "Kyiv"}, endpoint_id=f"e{number}") for number in range(3)]
-    await epr.endpoint({"city": "Lviv"})
-    await epr.endpoint({"city": "Kyiv"}, "toaster-v1")
-    total, page = await epr.filters.preview("kettle", IN_KYIV, offset=1, limit=1)
-    assert (total, [endpoint.id for endpoint in page]) == (3, [found[1].id])
-    assert (await epr.filters.page("kettle", name=None, offset=0, limit=9)) == (0, [])
-
-
 async def test_endpoints_are_listed_by_version(epr: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filters_module, "LIST_PAGE", 1)
     one, two = await epr.endpoint({"city": "Kyiv"}), await epr.endpoint({"city": "Kyiv"})

@@ -166,6 +166,10 @@ async def test_a_preview_shows_endpoints(client: httpx.AsyncClient, epr: Replica
         assert answer.json()["totalElements"] == 1
         [found] = answer.json()["content"]
         assert (found["endpointId"], found.get("metadata")) == (endpoint.id, metadata)
+    await epr.endpoint({"city": "Kyiv"}, "toaster-v1")
+    many = [await epr.endpoint({"city": "Kyiv"}, endpoint_id=f"~{number}") for number in range(2)]
+    page = (await client.post(f"{KETTLES}/preview", json={"mongoQuery": IN_KYIV}, params={"offset": 1})).json()
+    assert (page["totalElements"], [one["endpointId"] for one in page["content"]]) == (3, [one.id for one in many])
     refused = await client.post(f"{KETTLES}/preview", json={"mongoQuery": {"$where": "1"}})
     assert refused.status_code == 400
 

@@ -82,7 +82,7 @@ async def work(platform: Platform) -> AsyncIterator[None]:
             request_timeout=settings.request_timeout,
         )
         router = api.router()
-        router.routes.extend(FilterApi(filters, applications).router().routes)
+        router.routes.extend(FilterApi(filters, listing, applications).router().routes)
         sweeping = tasks.create_task(registrar.keep_sweeping(), name="reservations")
         activating = tasks.create_task(activation.keep_activating(), name="filters")
         working = tasks.create_task(batches.keep_working(), name="batch registrations")

@@ -13,8 +13,6 @@ from typing import Final
 from epr.filters.documents import BY_APPLICATION, BY_NAME, FILTER_SETS, FILTERS, filter_entry, set_id
 from epr.filters.model import Filter, Progress, Status, unique_name
 from epr.filters.queries import compile_filter_query
-from epr.model import Endpoint, State
-from epr.register import BY_APPLICATION as ENDPOINTS_BY_APPLICATION
 from epr.register import BY_FILTER, ENDPOINTS
 from kaa_common.clock import now_ms
 from kaa_common.errors import Conflict, NotFound, PayloadTooLarge
@@ -178,16 +176,6 @@ class Filters:
             if await self._store.replace(FILTERS, document, before.revision):
                 await self._written(document)
                 return
-
-    async def preview(
-        self, application: str, mongo_query: Document, *, offset: int, limit: int
-    ) -> tuple[int, list[Endpoint]]:
-        """The endpoints that match a query now, in the order of their ids, and how many do. Raises BadRequest."""
-        query = compile_filter_query(mongo_query).query
-        index, equals = ENDPOINTS_BY_APPLICATION, [State.REGISTERED.value, self._tenant, application]
-        total = await self._store.count(ENDPOINTS, index=index, equals=equals, query=query)
-        page = await self._store.query(ENDPOINTS, query, index=index, equals=equals, offset=offset, limit=limit)
-        return total, [Endpoint.from_document(document) for document in page]
 
     async def endpoints_by_version(self, filter_id: str) -> dict[str, tuple[str, ...]]:
         """The ids of all endpoints that match, by application version.

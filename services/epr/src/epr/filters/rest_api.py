@@ -24,7 +24,9 @@ from epr.filters.rest_bodies import (
     filter_body,
     query_of,
 )
+from epr.listing import Listing
 from epr.rest_bodies import endpoint_body
+from epr.search import Search
 from kaa_common.rest import (
     DEFAULT_LIMIT,
     Limit,
@@ -50,8 +52,9 @@ Route = tuple[str, str, str, Callable[..., Any], int, Answers, dict[str, Any] | 
 
 
 class FilterApi:
-    def __init__(self, filters: Filters, applications: Applications) -> None:
+    def __init__(self, filters: Filters, listing: Listing, applications: Applications) -> None:
         self._filters = filters
+        self._listing = listing
         self._applications = applications
 
     def router(self) -> APIRouter:
@@ -110,13 +113,12 @@ class FilterApi:
         offset: Offset = 0,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response:
-        """Find the endpoints that match a query now, without making a filter. All endpoints are looked at for that."""
-        total, endpoints = await self._filters.preview(
-            application, query_of(body.mongo_query), offset=offset, limit=limit
-        )
+        """Find the endpoints that match a query now, without making a filter: as a search for them does."""
+        search = Search(application=application, query=query_of(body.mongo_query))
+        page = await self._listing.page(search, offset=offset, limit=limit)
         with_metadata = include is not None and "metadata" in include.split(",")
-        content = [endpoint_body(endpoint, with_metadata=with_metadata) for endpoint in endpoints]
-        return json_response({"totalElements": total, "content": content})
+        content = [endpoint_body(endpoint, with_metadata=with_metadata) for endpoint in page.endpoints]
+        return json_response({"totalElements": page.total, "content": content})
 
     async def get(self, application: ApplicationName, filter_id: FilterId) -> Response:
         """Get a filter."""
