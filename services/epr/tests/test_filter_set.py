@@ -169,6 +169,12 @@ def test_a_pass_makes_a_revision_of_what_matches_anew(rules: Rules) -> None:
     assert (brought.revision, brought.filters, brought.filters_generation) == (8, ("pending",), 3)
 
 
+def test_a_pass_takes_a_deleted_filter_out_without_anybody_seeing_it(rules: Rules) -> None:
+    rules.add("gone", {}, Status.DELETED)
+    brought = rules.at(3).reapplied(replace(ENDPOINT, filters=("gone", "unknown")))
+    assert (brought.revision, brought.restamped, brought.filters) == (7, 1, ("unknown",))
+
+
 def test_the_generation_of_an_endpoint_never_gets_lower(rules: Rules) -> None:
     rules.add("city", {"metadata.city": "Kyiv"})
     after, _ = ENDPOINT.changed_into(ENDPOINT.with_metadata({}, 300))

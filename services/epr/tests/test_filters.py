@@ -172,7 +172,8 @@ async def test_a_deleted_filter_is_gone_at_once_and_then_for_good(
     with pytest.raises(NotFound):
         await epr.filters.delete(filter_id, "kettle", lambda _: None)
     await all_settled(store)
-    assert await filters_of(epr, endpoint.id) == ()
+    found = await epr.register.get(endpoint.id)
+    assert (found.filters, found.revision) == ((), endpoint.revision + 1)
     await until(lambda: isinstance(events.records[-1], EndpointFilterDeletedEvent))
     assert of_filters(events, endpoint.id) == [(filter_id, True)]
     async with asyncio.timeout(10):

@@ -81,10 +81,10 @@ class FilterSet:
     def reapplied(self, endpoint: Endpoint) -> Endpoint:
         """An endpoint whose filters were those of an older generation, with those of this one.
 
-        That is its next revision when they differ; else only its document is another one.
+        That is its next revision when it matches others; else, also when one is deleted, only its document changes.
         """
         matched = self._matched(endpoint, self._pending, _both(self._pending, self._possible(endpoint)))
-        if matched.filters == endpoint.filters:
+        if set(matched.filters) ^ set(endpoint.filters) <= self._deleted:
             return replace(matched, restamped=endpoint.restamped + 1)
         return replace(matched, revision=endpoint.revision + 1)
 
