@@ -22,6 +22,8 @@ from support.stack import Stack, running_stack
 PATIENCE = 10.0
 """Seconds until a test gives up waiting: far more than anything takes here."""
 APPLICATION = "devices"
+KAA_EXTENSIONS = ("cex", "cmx", "cmx_ota", "bcx", "dcx")
+"""Extensions of Kaa that devices may address here; nobody serves them unless a test does."""
 
 CONNACK, PUBLISH, PUBACK, SUBACK, UNSUBACK, PINGRESP = 0x20, 0x30, 0x40, 0x90, 0xB0, 0xD0
 PINGREQ = b"\xc0\x00"
@@ -35,8 +37,8 @@ class Endpoint:
     token: str
     app_version: str
 
-    def path(self, resource: str) -> str:
-        return f"kp1/{self.app_version}/epmx/{self.token}{resource}"
+    def path(self, resource: str, extension: str = "epmx") -> str:
+        return f"kp1/{self.app_version}/{extension}/{self.token}{resource}"
 
 
 class Platform:
@@ -101,16 +103,17 @@ def metadata_url(endpoint: Endpoint, key: str = "") -> str:
 @pytest.fixture(scope="session", params=["sqlite", "mongodb"])
 def platform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """The platform on each of the stores."""
-    environ, directory = {}, tmp_path_factory.mktemp(request.param)
+    directory = tmp_path_factory.mktemp(request.param)
+    environ = {"KPC_EXTENSIONS": ",".join(("epmx", "tsx:unaware", *KAA_EXTENSIONS))}
     if request.param == "mongodb":
         uri, database = request.getfixturevalue("mongodb"), f"kaa_test_{secrets.token_hex(8)}"
-        environ = {"MONGODB_URI": uri, "MONGODB_DATABASE": database}
+        environ |= {"MONGODB_URI": uri, "MONGODB_DATABASE": database}
     with (
         running_stack(directory, environ) as stack,
         httpx.Client(base_url=stack.http_url, headers=stack.headers, timeout=PATIENCE, trust_env=False) as rest,
     ):
         yield Platform(stack, rest)
-    if environ:
+    if request.param == "mongodb":
         with pymongo.MongoClient[dict[str, object]](uri) as client:
             client.drop_database(database)
 
