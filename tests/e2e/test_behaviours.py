@@ -312,7 +312,7 @@ async def test_22_an_error_is_known_by_the_last_level_of_its_topic(
 async def test_23_a_device_may_ask_to_be_told_of_commands(
     endpoint: Endpoint, device: PahoClient, extensions: KaaExtensions
 ) -> None:
-    """`{"observe":true}` to `command/ping` without id after CONNECT: what there is comes now, more when there is more."""
+    """`{"observe":true}` to `command/ping` without id after CONNECT: more follows when there is more."""
     topic = endpoint.path("/command/ping", "cex")
     device.publish(topic, b'{"observe":true}')
     told = await extensions.next_received()
