@@ -1,13 +1,9 @@
-"""The client libraries that devices use: paho-mqtt 1.x and 2.x, gmqtt and httpx, as their users write it."""
+"""What clients of MQTT 3.1, 3.1.1 and HTTP may do, with paho-mqtt 2.x, gmqtt and httpx as their users write it."""
 
 import asyncio
-import json
 import queue
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import gmqtt
 import httpx
@@ -216,74 +212,3 @@ async def test_httpx_updates_and_reads_over_many_connections_at_once(platform: P
         answer = await device.post("/" + endpoint.path("/get"))
     assert answer.json() == {f"k{number}": number for number in range(30)}
     assert answer.content == platform.metadata(endpoint)
-
-
-PAHO_1 = "paho-mqtt==1.6.1"
-PAHO_1_DEVICE = """
-import json, queue, sys
-
-import paho.mqtt.client as paho
-from paho import mqtt
-
-assert mqtt.__version__ == "1.6.1"
-port, protocol, client_id, qos, topics = json.loads(sys.argv[1])
-connected, messages = queue.Queue(), queue.Queue()
-client = paho.Client(client_id, clean_session=True, protocol=getattr(paho, protocol))
-client.will_set("gone", b"x", qos=1, retain=True)
-client.on_connect = lambda client, userdata, flags, return_code: connected.put(return_code)
-client.on_message = lambda client, userdata, message: messages.put(message)
-client.connect("127.0.0.1", port, keepalive=60)
-client.loop_start()
-assert connected.get(timeout=10) == 0
-answers = []
-for topic, payload in topics:
-    client.publish(topic, payload, qos=qos, retain=True).wait_for_publish()
-    answer = messages.get(timeout=10)
-    answers.append([answer.topic, answer.payload.decode(), answer.qos])
-client.disconnect()
-client.loop_stop()
-print(json.dumps(answers))
-"""
-
-
-@pytest.fixture(scope="session")
-def paho_1(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where paho-mqtt 1.x is, which devices of the field are written with; the tests' own environment has 2.x."""
-    directory = tmp_path_factory.mktemp("paho-1")
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", "--no-deps", "--target", str(directory), PAHO_1], check=True, timeout=50)
-    return directory
-
-
-@pytest.mark.parametrize("protocol", ["MQTTv31", "MQTTv311"])
-@pytest.mark.parametrize(("client_id", "qos"), [("", 0), ("device", 1), ("device", 2)])
-def test_paho_1_updates_and_reads(platform: Platform, paho_1: Path, protocol: str, client_id: str, qos: int) -> None:
-    endpoint = platform.register()
-    update, get, wrong = endpoint.path("/update/0"), endpoint.path("/get/1"), endpoint.path("/get/keys/all")
-    requests = [(update, '{"a":[1.0]}'), (get, ""), (wrong, "")]
-    answers = paho_1_device(paho_1, platform, protocol, client_id, qos, requests)
-    answered_at = min(qos, 1)
-    assert answers == [
-        [f"{update}/status", "", answered_at],
-        [f"{get}/status", '{"a":[1.0]}', answered_at],
-        [f"{wrong}/error", '{"statusCode":404,"reasonPhrase":"unknown resource path"}', answered_at],
-    ]
-    assert platform.metadata(endpoint) == b'{"a":[1.0]}'
-
-
-def paho_1_device(
-    paho_1: Path, platform: Platform, protocol: str, client_id: str, qos: int, requests: list[tuple[str, str]]
-) -> list[list[str | int]]:
-    """What a device made with paho-mqtt 1.x is answered, in a process of its own."""
-    arguments = json.dumps([platform.stack.mqtt_port, protocol, client_id, qos, requests])
-    ended = subprocess.run(
-        [sys.executable, "-c", PAHO_1_DEVICE, arguments],
-        env={"PYTHONPATH": str(paho_1)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
-    assert ended.returncode == 0, ended.stderr
-    answers: list[list[str | int]] = json.loads(ended.stdout)
-    return answers
