@@ -42,21 +42,20 @@ dynamic_filters = true
 class Mosquitto:
     """A Mosquitto that can be stopped and started again; it keeps nothing."""
 
-    def __init__(self, directory: Path, *, password: str = "") -> None:
-        """With a password only the user `kpc` gets in."""
+    def __init__(self, directory: Path, *, password: str = "", certificate: tuple[Path, Path] | None = None) -> None:
+        """With a password only the user `kpc` gets in; with a certificate and its key it speaks TLS alone."""
         self.port = free_port()
         self._log = directory / "mosquitto.log"
         self._file = directory / "mosquitto.conf"
         lines = [f"listener {self.port} 127.0.0.1", f"allow_anonymous {'false' if password else 'true'}"]
+        lines.append("user root")  # who starts it: it would become a user who may not read these files
         if password:
             passwords = directory / "passwords"
             passwords.write_text(f"kpc:{password}\n")
             subprocess.run(["mosquitto_passwd", "-U", passwords], check=True, capture_output=True)
-            passwords.chmod(0o644)  # Mosquitto reads it as a user of its own
-            for folder in (directory, *directory.parents):
-                if folder.owner() == Path.home().owner() and folder.is_relative_to("/tmp"):
-                    folder.chmod(folder.stat().st_mode | 0o011)
             lines.append(f"password_file {passwords}")
+        if certificate is not None:
+            lines += [f"certfile {certificate[0]}", f"keyfile {certificate[1]}"]
         self._file.write_text("\n".join(lines) + "\n")
         self._process: subprocess.Popen[bytes] | None = None
 

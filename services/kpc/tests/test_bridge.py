@@ -20,6 +20,7 @@ from kpc.bridge import bridging
 from kpc.bridge_settings import BridgeSettings, Broker
 from kpc.edge import Edge, Outcome
 from kpc.tokens import Guesser
+from support.certificates import make_certificate
 from support.mqtt_broker import MOSQUITTO, Mosquitto, running_rumqttd
 from support.ports import free_port
 from support.waiting import until
@@ -314,6 +315,24 @@ async def test_the_bridge_shows_its_password_to_the_broker_and_to_nobody_else(
     assert "ot authorized" in caplog.text or "ot authorised" in caplog.text
     assert PASSWORD not in caplog.text
     assert PASSWORD not in repr(wrong) + repr(Broker.of(right))
+
+
+@needs_mosquitto
+async def test_the_bridge_trusts_the_authorities_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = make_certificate("authority", is_authority=True)
+    certificate_file, key_file = make_certificate("localhost", authority).write(tmp_path, "broker")
+    mosquitto = Mosquitto(tmp_path, certificate=(certificate_file, key_file))
+    mosquitto.start()
+    edge, url = Answers(lambda: Outcome(status_code=200)), SecretStr(f"mqtts://localhost:{mosquitto.port}")
+    try:
+        async with bridging(edge, settings_of(mosquitto.port, url=url), max_payload=1000):
+            with pytest.raises(TimeoutError):
+                await until(is_connected, 0.3)
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.write(tmp_path, "authority")[0]))
+        async with bridge_to(mosquitto.port, edge, url=url):
+            pass
+    finally:
+        mosquitto.stop()
 
 
 async def test_a_bridge_without_its_broker_can_be_stopped() -> None:
