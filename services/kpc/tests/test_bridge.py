@@ -5,8 +5,9 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import gmqtt
 import pytest
@@ -16,6 +17,7 @@ from pydantic import SecretStr
 from kaa_common.errors import StartError
 from kaa_common.settings import load
 from kpc import bridge as bridge_module
+from kpc import bridge_connection
 from kpc.bridge import bridging
 from kpc.bridge_settings import BridgeSettings, Broker
 from kpc.edge import Edge, Outcome
@@ -36,6 +38,7 @@ class Message:
     topic: str
     payload: bytes
     qos: int
+    properties: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 class Device:
@@ -48,9 +51,11 @@ class Device:
         self.client.on_message = self._on_message
         self.client.on_subscribe = lambda *_: self.subscribed.set()
 
-    async def _on_message(self, client: object, topic: str, payload: bytes, qos: int, properties: object) -> int:
+    async def _on_message(
+        self, client: object, topic: str, payload: bytes, qos: int, properties: dict[str, Any]
+    ) -> int:
         if topic.endswith(("/status", "/error")):
-            self.messages.put_nowait(Message(topic, payload, qos))
+            self.messages.put_nowait(Message(topic, payload, qos, properties))
         return 0
 
     async def next_message(self) -> Message:
@@ -75,6 +80,7 @@ class Answers:
 
     answer: Callable[[], Outcome]
     asked: int = 0
+    bytes_sent: int = 0
     go_on: asyncio.Event | None = None
 
     async def request(self, transport: str, path: str, payload: bytes, *, guesser: Guesser) -> Outcome:
@@ -82,6 +88,9 @@ class Answers:
         if self.go_on is not None:
             await self.go_on.wait()
         return self.answer()
+
+    def sent(self, outcome: Outcome, size: int) -> None:
+        self.bytes_sent += size
 
 
 def settings_of(port: int, **members: object) -> BridgeSettings:
@@ -205,11 +214,33 @@ async def test_an_answer_has_the_qos_of_its_request_at_most_1(mosquitto: Mosquit
         assert await device.next_message() == Message("kp1/v/x/t/update/1/status", b"", min(qos, 1))
 
 
+async def test_an_answer_has_the_properties_of_mqtt_5(broker_port: int) -> None:
+    edge = Answers(lambda: Outcome(status_code=404, reason_phrase="unknown extension"))
+    async with device_of(broker_port) as device, bridge_to(broker_port, edge):
+        device.client.publish("kp1/v/x/t/get", b"", qos=1, correlation_data=b"\x00\xff")
+        properties = (await device.next_message()).properties
+    assert properties["user_property"] == [("statusCode", "404"), ("reasonPhrase", "unknown extension")]
+    assert properties["correlation_data"] == [b"\x00\xff"]
+    assert edge.bytes_sent == len(b'{"statusCode":404,"reasonPhrase":"unknown extension"}')
+
+
+@needs_mosquitto
+async def test_a_topic_that_has_no_room_for_an_answer_is_not_answered(mosquitto: Mosquitto) -> None:
+    edge = Answers(lambda: Outcome(status_code=400, reason_phrase="path longer than 1024 characters"))
+    async with device_of(mosquitto.port) as device, bridge_to(mosquitto.port, edge):
+        for length in (65_528, 65_529):
+            device.client.publish("kp1/".ljust(length, "x"), b"", qos=1)
+        assert len((await device.next_message()).topic) == 65_528 + len("/error")
+        await until(lambda: edge.asked == 2)
+        device.client.publish("kp1/v/x/t/get", b"", qos=1)
+        assert (await device.next_message()).topic == "kp1/v/x/t/get/error"
+
+
 @needs_mosquitto
 async def test_what_could_not_be_done_is_told_and_comes_again(
     mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bridge_module, "WITHHELD_FOR", 0.1)
+    monkeypatch.setattr(bridge_connection, "WITHHELD_FOR", 0.1)
     monkeypatch.setattr(bridge_module, "FIRST_DELAY", 0.01)
     outcomes = iter([Outcome(status_code=503, reason_phrase="nobody serves x"), *[Outcome(status_code=200)] * 100])
     edge = Answers(lambda: next(outcomes))
@@ -289,6 +320,7 @@ async def test_the_bridge_waits_for_its_broker_and_says_so(
         async with bridge_to(mosquitto.port, edge):
             mosquitto.stop()
             await until(lambda: any("is not connected" in message for message in caplog.messages))
+            assert any(message.endswith("again: the connection was lost") for message in caplog.messages)
             assert not is_connected()
             mosquitto.start()
             await until(is_connected)
