@@ -42,6 +42,7 @@ async def test_an_extension_is_a_handler_of_payloads(rpc: Rpc, other_rpc: Rpc) -
 
     instance = f"echo-{secrets.token_hex(4)}"
     await extension.serve(rpc, instance, echo)
+    await rpc.bus.flush(5.0)
     answer = (await other_rpc.call(CLIENT_DATA, instance, request_of(b"hello"))).message
     refusal = (await other_rpc.call(CLIENT_DATA, instance, request_of(b"secret"))).message
 
