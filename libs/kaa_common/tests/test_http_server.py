@@ -12,6 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from kaa_common import http_server
 from kaa_common.errors import StartError
 from kaa_common.http_server import Gateway, bind, serve
 
@@ -200,3 +201,104 @@ async def test_an_unexpected_error_of_an_application_is_logged_once_and_the_serv
         assert (await client.get("/fine")).status_code == 200
 
     assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == 1
+
+
+UPGRADE = (
+    b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: c2l4dGVlbiBieXRlcyBvZg==\r\nSec-WebSocket-Version: 13\r\n"
+)
+
+
+@asynccontextmanager
+async def connection_to(app: ASGIApp) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A raw connection to the application, served on a real port."""
+    listener = bind("127.0.0.1", 0, "KAA_HTTP_PORT")
+    port = listener.getsockname()[1]
+    async with serve(app, listener, 5.0), asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            yield reader, writer
+        finally:
+            writer.transport.abort()
+
+
+@pytest.mark.parametrize(
+    ("before", "beginning"),
+    [
+        (b"", b""),
+        (b"", b"GET /livez"),
+        (b"", b"GET /livez HTTP/1.1\r\nHost: a\r\nX-Slow: "),
+        (b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /livez"),
+    ],
+    ids=["nothing", "a line", "a header", "another request"],
+)
+async def test_a_request_whose_headers_do_not_end_in_time_is_closed(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, before: bytes, beginning: bytes
+) -> None:
+    monkeypatch.setattr(http_server, "REQUEST_WITHIN", 0.05)
+
+    async with connection_to(gateway) as (reader, writer):
+        writer.write(before)
+        if before:
+            await reader.readuntil(b"own /livez")
+        writer.write(beginning)
+        assert await reader.read() == b""
+
+
+async def test_a_request_may_take_longer_than_its_headers(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "REQUEST_WITHIN", 0.05)
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.2)
+        await show_path(scope, receive, send)
+
+    gateway.mount("slow", slow)
+    async with client_of(gateway) as client:
+        assert (await client.get("/slow")).text == "mounted /slow"
+
+
+@pytest.mark.parametrize(
+    ("rest", "status_line"),
+    [
+        (b"Content-Length: 5\r\n\r\nhello", b""),
+        (b"X-Long: " + b"x" * 9000 + b"\r\n\r\n", b"HTTP/1.1 431 Request Header Fields Too Large\r\n"),
+        (b"X: y\r\n" * 150 + b"\r\n", b"HTTP/1.1 431 Request Header Fields Too Large\r\n"),
+    ],
+    ids=["body", "long header", "many headers"],
+)
+async def test_a_handshake_that_is_no_websockets_is_closed(gateway: Gateway, rest: bytes, status_line: bytes) -> None:
+    async with connection_to(gateway) as (reader, writer):
+        writer.write(UPGRADE + rest)
+        assert (await reader.read()).startswith(status_line)
+
+
+async def accept_and_close(scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.close", "code": 1003})
+
+
+async def test_a_websocket_whose_client_does_not_answer_its_end_is_closed(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "CLOSED_WITHIN", 0.05)
+    gateway.mount_websocket("/ws", accept_and_close)
+
+    async with connection_to(gateway) as (reader, writer):
+        writer.write(UPGRADE + b"\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"\x81\x81\0\0\0\0a")
+        assert await reader.read() == b"\x88\x02" + (1003).to_bytes(2, "big")
+
+
+async def test_a_text_that_is_none_is_no_error_of_ours(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
+    gateway.mount_websocket("/ws", accept_and_close)
+
+    async with connection_to(gateway) as (reader, writer):
+        writer.write(UPGRADE + b"\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"\x81\x82\0\0\0\0\xff\xfe")
+        assert (await reader.read())[2:4] == (1007).to_bytes(2, "big")
+
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []

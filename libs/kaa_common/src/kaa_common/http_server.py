@@ -12,12 +12,14 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame
 
@@ -29,6 +31,11 @@ BACKLOG = 2048
 UNSENT_FOR = 120
 """Seconds that a client may leave what it is sent unacknowledged, or refuse to read it, before the kernel drops it:
 neither HTTP nor WebSocket ends by itself a connection on which something remains to be written."""
+REQUEST_WITHIN = 10.0
+"""Seconds for a request to begin, and for its headers to end: a slow mobile network, not somebody who only holds a
+place."""
+CLOSED_WITHIN = 2.0
+"""Seconds for a client to answer that its WebSocket ends; whoever served it has done with it by then."""
 MAX_WEBSOCKET_MESSAGE = 2 * 1024 * 1024
 """Bytes: the largest MQTT packet, with all that a client may have put before it."""
 MAX_FRAGMENTS = 10_000
@@ -68,15 +75,74 @@ class Gateway:
         await self._mounted.get(prefix, self._own)(scope, receive, send)
 
 
+class _Http(HttpToolsProtocol):
+    """uvicorn waits for ever for a connection's first request, and for the end of its headers."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        super().connection_made(transport)
+        self._expect_headers()
+
+    def on_message_begin(self) -> None:
+        self._expect_headers()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _expect_headers(self) -> None:
+        self._stop_waiting()
+        self._late = self.loop.call_later(REQUEST_WITHIN, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+
+
 class _WebSocket(WebSocketsSansIOProtocol):
-    """uvicorn bounds the bytes of a message, but not its fragments, which may be empty."""
+    """uvicorn bounds the bytes of a message, but not its fragments, which may be empty; it logs as an error of its own
+    what a client does wrong; and it leaves handshakes open that are longer than a WebSocket's, or have a body."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:  # Any: only passed on
+        super().__init__(*arguments, **named)
+        self.close_timeout = CLOSED_WITHIN
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.transport.close()
 
     def handle_cont(self, event: Frame) -> None:
         if len(self.frames) < MAX_FRAGMENTS:
             super().handle_cont(event)
         else:
-            self.conn.fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
-            self.handle_parser_exception()
+            self._fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
+
+    def send_receive_event_to_app(self) -> None:
+        if self.curr_msg_data_type == "text" and not _is_utf_8(b"".join(self.frames)):
+            self._fail(CloseCode.INVALID_DATA, "a text that is not UTF-8")
+        else:
+            super().send_receive_event_to_app()
+
+    def _fail(self, code: CloseCode, reason: str) -> None:
+        self.frames.clear()
+        self.conn.fail(code, reason)
+        self.handle_parser_exception()
+
+
+def _is_utf_8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class _Server(uvicorn.Server):
@@ -112,6 +178,7 @@ async def serve(app: ASGIApp, listener: socket.socket, grace: float) -> AsyncIte
             log_config=None,
             access_log=False,
             lifespan="off",
+            http=_Http,
             ws=_WebSocket,
             ws_max_size=MAX_WEBSOCKET_MESSAGE,
             ws_ping_interval=PING_INTERVAL,
