@@ -2,20 +2,32 @@
 
 import asyncio
 import random
+from contextlib import suppress
 
 import pytest
 
 from .attacks import (
+    ACCEPTED,
     CONNACK,
     CONNECT,
+    DISCONNECT,
+    PACKET_ID,
     PATIENCE,
+    PINGREQ,
+    PUBACK,
+    SUBSCRIBE,
+    UNSUBSCRIBE,
     Message,
     MqttDevice,
     Platform,
+    connect_5,
     connect_packet,
     mqtt_connection,
     mqtt_device,
+    packet,
+    packets,
     publish_packet,
+    text,
 )
 from .conftest import Neighbour
 
@@ -84,3 +96,106 @@ async def test_a_device_that_reads_nothing_keeps_nobody_waiting(platform: Platfo
         await writer.drain()
         for _ in range(5):
             await asyncio.to_thread(neighbour.goes_on)
+
+
+FLOODS = {
+    "pings": PINGREQ * 20_000,
+    "messages for nobody": publish_packet("nobody/listens", b"x", None) * 10_000,
+    "messages of unknown tokens": publish_packet("kp1/devices-v1/epmx/unknown/get/1", b"", None) * 5_000,
+    "messages of unknown applications": publish_packet("kp1/unknown-v1/epmx/unknown/get/1", b"", None) * 5_000,
+    "messages at QoS 2 that are never released": b"".join(
+        packet(0x34, text("nobody/listens"), number.to_bytes(2, "big")) for number in range(1, 5_000)
+    ),
+    "the same message again": publish_packet("nobody/listens", b"x", 7) * 5_000,
+    "subscriptions": packet(SUBSCRIBE, PACKET_ID, *[text("a/b/+/#") + b"\x01"] * 200) * 200,
+    "ends of subscriptions": packet(UNSUBSCRIBE, PACKET_ID, *[text("a/b/+/#")] * 200) * 200,
+    "acknowledgements of nothing": packet(PUBACK, PACKET_ID) * 20_000,
+    "releases of nothing": packet(0x62, PACKET_ID) * 20_000,
+    "a will of many": packet(0x10, text("MQTT"), b"\x04\x06\x00\x00", text("id"), text("w"), text(b"w" * 60_000)) * 50,
+}
+
+
+@pytest.mark.parametrize("what", FLOODS)
+async def test_a_flood_of_one_client_stops_nobody_else(platform: Platform, neighbour: Neighbour, what: str) -> None:
+    """Whether it reads what it is told or not: it takes its turns, no more."""
+    async with mqtt_connection(platform.stack.mqtt_port) as (reader, writer), asyncio.timeout(PATIENCE):
+        writer.write(CONNECT)
+        assert await reader.readexactly(4) == ACCEPTED
+        async with asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(drain(reader))
+            writer.write(FLOODS[what])
+            with suppress(ConnectionError):
+                await writer.drain()
+            await asyncio.to_thread(neighbour.goes_on)
+            reading.cancel()
+
+
+async def drain(reader: asyncio.StreamReader) -> None:
+    with suppress(ConnectionError):
+        while await reader.read(65536):
+            pass
+
+
+async def test_clients_that_come_and_go_at_once_keep_nobody_out(platform: Platform) -> None:
+    async def come_and_go() -> None:
+        for _ in range(20):
+            async with mqtt_connection(platform.stack.mqtt_port) as (_, writer):
+                writer.write(CONNECT)
+
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as clients:
+        for _ in range(20):
+            clients.create_task(come_and_go())
+    async with mqtt_device(platform) as newcomer:
+        assert await newcomer.settle() == []
+
+
+def connect_with_keep_alive(seconds: int) -> bytes:
+    return packet(0x10, text("MQTT"), b"\x04\x02", seconds.to_bytes(2, "big"), text("silent"))
+
+
+async def test_a_connection_that_is_half_open_ends_with_its_keep_alive(platform: Platform) -> None:
+    """Of a client that says nothing, of one that never finishes a packet, and of one that speaks MQTT 5."""
+
+    async def is_ended(*parts: bytes, trickle: bytes = b"") -> bytes:
+        async with mqtt_connection(platform.stack.mqtt_port) as (reader, writer):
+            writer.write(b"".join(parts))
+            said = b""
+            while True:
+                try:
+                    async with asyncio.timeout(0.2):
+                        received = await reader.read(65536)
+                except TimeoutError:
+                    writer.write(trickle)
+                    continue
+                if not received:
+                    return said
+                said += received
+
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as clients:
+        silent = clients.create_task(is_ended(connect_with_keep_alive(1)))
+        unfinished = clients.create_task(is_ended(connect_with_keep_alive(1), b"\x30\x7f", trickle=b"\x00"))
+        newer = clients.create_task(is_ended(connect_5(keep_alive=1)))
+    assert silent.result() == ACCEPTED
+    assert unfinished.result() == ACCEPTED
+    (connack, _), (first, body) = packets(newer.result())
+    assert (connack, first, body[0]) == (CONNACK, DISCONNECT, 0x8D)
+
+
+async def test_http_requests_that_never_end_keep_nobody_waiting(platform: Platform, neighbour: Neighbour) -> None:
+    async def dawdle(beginning: bytes) -> None:
+        async with mqtt_connection(platform.stack.http_port) as (_, writer):
+            writer.write(beginning)
+            begun.release()
+            await leave.wait()
+
+    begun, leave = asyncio.Semaphore(0), asyncio.Event()
+    request = b"POST /kp1/a/b/c/get HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{"
+    beginnings = [request[:length] for length in (0, 4, 30, 60, len(request))] * 40
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as clients:
+        for beginning in beginnings:
+            clients.create_task(dawdle(beginning))
+        for _ in beginnings:
+            await begun.acquire()
+        await asyncio.to_thread(neighbour.goes_on)
+        assert (await asyncio.to_thread(platform.rest.get, "/livez")).status_code == 200
+        leave.set()

@@ -12,6 +12,7 @@ from .attacks import (
     DISCONNECT,
     PACKET_ID,
     PINGREQ,
+    PINGRESP,
     SUBSCRIBE,
     UNSUBSCRIBE,
     Platform,
@@ -278,3 +279,42 @@ async def test_a_violation_ends_its_connection_with_its_reason(
     said = await closed_after(platform.stack.mqtt_port, CONNECT + data + PINGREQ)
     (connack, _), (first, body) = packets(said)
     assert (connack, first, f"{body[0]:#x}") == (CONNACK, DISCONNECT, f"{reason_code:#x}")
+
+
+WHOLE = {
+    "CONNECT": connect_5(listed(b"\x11\x00\x00\x00\x01", USER_PROPERTY), text("user"), flags=0x82),
+    "PUBLISH": publish(listed(b"\x01\x01", b"\x08" + text("r"), b"\x09" + text("c")), header=0x32, packet_id=PACKET_ID),
+    "SUBSCRIBE": subscribe(properties=listed(b"\x0b\x01", USER_PROPERTY)),
+    "UNSUBSCRIBE": unsubscribe(properties=listed(USER_PROPERTY)),
+    "PUBREL": packet(0x62, PACKET_ID, b"\x00", listed(b"\x1f" + text("reason"))),
+    "DISCONNECT": packet(DISCONNECT, b"\x00", listed(b"\x1f" + text("reason"))),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+async def test_a_packet_cut_off_anywhere_is_closed_or_a_shorter_packet(platform: Platform, name: str) -> None:
+    """Its length says where it was cut. A PUBLISH may end in its payload, an acknowledgement before its reason."""
+    first, whole = next(packets(WHOLE[name]))
+    connect = b"" if name == "CONNECT" else CONNECT
+    for length in range(len(whole)):
+        said = await closed_after(platform.stack.mqtt_port, connect + packet(first, whole[:length]), b"\x00\x00")
+        *_, (last, body) = [(0, b"\x00\x81"), *packets(said)]
+        if connect:
+            is_goodbye = name == "DISCONNECT" and last == CONNACK
+            assert is_goodbye or (last, body[0]) in {(DISCONNECT, 0x81), (DISCONNECT, 0x82)}, length
+        else:
+            assert (last, body[1]) in {(CONNACK, 0x81), (0, 0x81)}, length
+
+
+async def test_more_unfinished_messages_than_the_receive_maximum_end_the_connection(platform: Platform) -> None:
+    messages = b"".join(publish(NONE, header=0x34, packet_id=number.to_bytes(2, "big")) for number in range(1, 8194))
+    *_, (last, body) = packets(await closed_after(platform.stack.mqtt_port, CONNECT + messages + PINGREQ))
+    assert (last, body[0]) == (DISCONNECT, 0x93)
+
+
+async def test_topic_aliases_may_be_set_and_used_again_and_again_until_one_is_abused(platform: Platform) -> None:
+    set_all = b"".join(publish(listed(b"\x23\x00" + bytes([alias])), text("t" * 1000)) for alias in range(1, 17))
+    use_all = b"".join(publish(listed(b"\x23\x00" + bytes([alias])), text("")) for alias in range(1, 17))
+    one_more = publish(listed(b"\x23\x00\x11"), text(""))
+    said = await closed_after(platform.stack.mqtt_port, CONNECT + (set_all + use_all) * 20 + PINGREQ + one_more)
+    assert [(first, body[:1]) for first, body in packets(said)][1:] == [(PINGRESP, b""), (DISCONNECT, b"\x94")]
