@@ -4,7 +4,6 @@ The store makes no difference to a connection, so one of them is enough. A test 
 takes it back at the end.
 """
 
-import asyncio
 import json
 import queue
 import shutil
@@ -17,15 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-import gmqtt
 import httpx
 import paho.mqtt.client as paho
 import pytest
-from gmqtt.mqtt.constants import MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
-from .conftest import PATIENCE, Endpoint, Platform, mqtt_connection
+from .conftest import PATIENCE, Endpoint, Platform
 
 pytestmark = pytest.mark.parametrize("platform", ["sqlite"], indirect=True)
 
@@ -147,17 +144,6 @@ def ended_sessions(receipt: dict[str, Any]) -> int:
 
 
 @pytest.mark.parametrize("transport", ["tls", "ws"])
-@pytest.mark.parametrize("protocol", [V31, V311, V5], ids=["3.1", "3.1.1", "5"])
-def test_paho_updates_and_reads(platform: Platform, transport: Transport, protocol: MQTTProtocolVersion) -> None:
-    endpoint = platform.register()
-    with paho_device(platform, transport, protocol) as device:
-        assert device.connect() == "Success"
-        assert device.ask(endpoint, "/update/1", b'{"n":1}') == ("status", b"")
-        assert device.ask(endpoint, "/get/2") == ("status", b'{"n":1}')
-        assert device.messages.empty()
-
-
-@pytest.mark.parametrize("transport", ["tls", "ws"])
 def test_a_payload_near_the_limit_comes_and_goes(platform: Platform, transport: Transport) -> None:
     endpoint = platform.register()
     document = json.dumps({"text": "x" * 200_000}, separators=(",", ":")).encode()
@@ -165,26 +151,6 @@ def test_a_payload_near_the_limit_comes_and_goes(platform: Platform, transport: 
         assert device.connect() == "Success"
         assert device.ask(endpoint, "/update/1", document) == ("status", b"")
         assert device.ask(endpoint, "/get/2") == ("status", document)
-
-
-async def test_gmqtt_updates_and_reads_over_tls(platform: Platform) -> None:
-    endpoint = platform.register()
-    messages: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
-
-    async def on_message(client: object, topic: str, payload: bytes, qos: int, properties: object) -> int:
-        messages.put_nowait((topic, payload))
-        return 0
-
-    client = gmqtt.Client("device", clean_session=True)
-    client.on_message = on_message
-    context = ssl.create_default_context(cafile=platform.stack.ca_file)
-    async with asyncio.timeout(PATIENCE):
-        await client.connect("localhost", platform.stack.tls_port, ssl=context, version=MQTTv311)
-        client.publish(endpoint.path("/update/1"), b'{"n":1}', qos=1)
-        assert await messages.get() == (endpoint.path("/update/1/status"), b"")
-        client.publish(endpoint.path("/get/2"), b"", qos=1)
-        assert await messages.get() == (endpoint.path("/get/2/status"), b'{"n":1}')
-        await client.disconnect()
 
 
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
@@ -311,22 +277,3 @@ def test_the_root_certificate_of_the_platform_is_what_tls_clients_may_trust(plat
             context.wrap_socket(plain, server_hostname="localhost") as client,
         ):
             assert client.version() == "TLSv1.3"
-
-
-async def test_plain_text_on_the_tls_port_is_dropped_while_others_are_served(platform: Platform) -> None:
-    context = ssl.create_default_context(cafile=platform.stack.ca_file)
-    endpoint = platform.register()
-    async with asyncio.timeout(PATIENCE):
-        hung = [await asyncio.open_connection("127.0.0.1", platform.stack.tls_port) for _ in range(20)]
-        async with mqtt_connection(platform.stack.tls_port) as (reader, writer):
-            writer.write(b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00")
-            with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
-                await reader.readexactly(100)
-        reader, writer = await asyncio.open_connection("127.0.0.1", platform.stack.tls_port, ssl=context)
-        topic = endpoint.path("/get/1").encode()
-        publish = b"\x30" + bytes([len(topic) + 2]) + len(topic).to_bytes(2, "big") + topic
-        writer.write(b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00" + publish)
-        assert await reader.readexactly(4) == b"\x20\x02\x00\x00"
-        assert (await reader.readuntil(b"{}")).endswith(topic + b"/status{}")
-        for _, its_writer in [*hung, (reader, writer)]:
-            its_writer.transport.abort()
