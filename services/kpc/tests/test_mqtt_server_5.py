@@ -21,6 +21,7 @@ from support.waiting import until
 
 from . import echo
 from .echo import EchoHandler
+from .test_mqtt_5 import BAD_CONNECTS, HELLO, VIOLATIONS
 
 PATIENCE = 10.0
 QOS_3 = b"\x36\x06\x00\x01a\x00\x01\x00"
@@ -63,6 +64,24 @@ async def test_a_client_reads_why_it_is_closed_however_much_it_goes_on_sending()
         await writer.drain()
         writer.write(bytes(500_000))
         assert reason_of(await all_of(reader)) is ReasonCode.MALFORMED_PACKET
+
+
+async def test_whatever_has_to_be_closed_is_closed_with_its_reason_and_a_neighbour_goes_on() -> None:
+    handler = EchoHandler()
+    hostile = [(HELLO + data, reason) for data, reason in VIOLATIONS.values()] + list(BAD_CONNECTS.values())
+    async with local_server(handler) as server, client_of(server) as (reader, writer, _):
+        for data, reason_code in hostile:
+            bad_reader, bad_writer = await asyncio.open_connection("127.0.0.1", server.port)
+            bad_writer.write(data)
+            packets = await all_of(bad_reader)
+            bad_writer.close()
+            last = packets[-1]
+            assert isinstance(last, (Connack, Disconnect))
+            assert last.reason_code is reason_code
+            writer.write(mqtt_codec.encode(Publish(topic="a", payload=b"x"), MQTT_5))
+            answer, rest = mqtt_codec.decode(await reader.read(1000), MQTT_5)
+            assert (answer, rest) == (Publish(topic="a/status", payload=b"x"), b"")
+        assert len(server.connections) == 1
 
 
 async def test_a_client_is_told_that_the_server_stops() -> None:
