@@ -122,7 +122,7 @@ async def bulk_write(client: AsyncMongoClient[Document], models: list[Model]) ->
 async def write_alone(collection: AsyncCollection[Document], model: Model) -> int:
     """Write as `submit` does, on a server that cannot gather."""
     try:
-        result = await collection.bulk_write([model])
+        result = await collection.bulk_write([model])  # type: ignore[list-item] # the collection reads other documents
     except BulkWriteError as exc:
         if errors := exc.details["writeErrors"]:
             raise _error_of(errors[0]) from exc
