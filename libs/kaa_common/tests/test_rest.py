@@ -1,3 +1,4 @@
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -296,7 +297,17 @@ async def test_the_interface_describes_itself_to_everybody(client: httpx.AsyncCl
     assert create["security"] == [{"APIKeyHeader": ["kettle:create"]}, {"HTTPBearer": ["kettle:create"]}]
     schemes = description["components"]["securitySchemes"]
     assert (schemes["APIKeyHeader"]["in"], schemes["HTTPBearer"]["scheme"]) == ("header", "bearer")
-    assert (await client.get("/docs")).status_code == 200
+
+
+async def test_its_documentation_is_a_page_that_needs_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
+    page = (await client.get("/docs")).text
+
+    addresses = re.findall(r'(?:src|href|url)["\']?[=:] *["\']([^"\']+)', page)
+    assert f"{BASE}/openapi.json" in addresses
+    assert len(addresses) == 4
+    for address in addresses:
+        assert address.startswith(f"{BASE}/")
+        assert (await client.get(f"http://test{address}")).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,13 @@ from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.params import Depends, Security
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from starlette.exceptions import HTTPException
@@ -120,17 +121,20 @@ class PublicRoute(APIRoute):
 def rest_api(title: str, description: str, prefix: str, router: APIRouter, access: Access) -> ASGIApp:
     """The REST interface of a service below `<prefix>/api/v1`, its OpenAPI at `<prefix>/api/v1/openapi.json`.
 
+    Its documentation at `<prefix>/api/v1/docs` needs nothing from elsewhere, so it works in a closed network as well.
     Each route of `router` must be a StrictRoute, which checks access, or a PublicRoute. Raises ValueError otherwise.
     """
     for route in router.routes:
         if not isinstance(route, StrictRoute | PublicRoute):
             raise ValueError(f"{getattr(route, 'path', route)} is no StrictRoute")
     base = f"{prefix}/api/v1"
-    api = FastAPI(
+    api = FastAPIOffline(
         title=title,
         description=description,
         openapi_url=f"{base}/openapi.json",
         docs_url=f"{base}/docs",
+        swagger_ui_oauth2_redirect_url=f"{base}/docs/oauth2-redirect",
+        static_url=f"{base}/docs-assets",
         redoc_url=None,
         responses=errors(400, 401, 403, 500, 503),
     )

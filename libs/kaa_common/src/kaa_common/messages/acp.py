@@ -79,6 +79,7 @@ GET_TENANT_CONFIG = Endpoint(
     owner="tekton",
 )
 
+
 @record(_NAMESPACE)
 class ApplicationRequest:
     correlation_id: str
