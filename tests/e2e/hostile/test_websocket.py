@@ -254,11 +254,11 @@ def byte_by_byte(data: bytes) -> list[bytes]:
 def in_fragments(data: bytes) -> list[bytes]:
     """One message, a fragment a byte, with empty ones, pings and pongs in between."""
     first, *others = data
-    fragments = [
-        frame(CONTINUATION, b"", 0) + frame(PONG) + frame(CONTINUATION, bytes([byte]), 0) + frame(PING, b"p")
-        for byte in others
-    ]
-    return [frame(BINARY, bytes([first]), 0), *fragments, frame(CONTINUATION)]
+    frames = [frame(BINARY, bytes([first]), 0)]
+    for byte in others:
+        frames += [frame(CONTINUATION, b"", 0), frame(PONG)]
+        frames += [frame(CONTINUATION, bytes([byte]), 0), frame(PING, b"p")]
+    return [*frames, frame(CONTINUATION)]
 
 
 def with_empty_messages(data: bytes) -> list[bytes]:
@@ -287,7 +287,7 @@ async def test_packets_may_be_cut_in_any_way(platform: Platform, cut: Callable[[
             else:
                 assert opcode == BINARY
                 said += payload
-    assert pongs == sum(each.count(bytes([FIN | PING, MASKED | 1])) for each in frames)
+    assert pongs == sum(each[0] == FIN | PING for each in frames)
     assert sorted(packets(said)) == sorted(answers)
 
 
