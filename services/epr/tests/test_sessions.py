@@ -418,7 +418,7 @@ async def test_one_of_two_replicas_of_the_register_ends_a_dead_one_page_by_page(
 
 
 @on_one_store
-async def test_a_dead_replica_is_found_by_a_register_that_started_after_it_died(
+async def test_a_dead_replica_is_found_and_not_asked_by_a_register_that_started_after_it_died(
     epr: Replica,
     kpc: Kpc,
     quick: None,
@@ -432,8 +432,10 @@ async def test_a_dead_replica_is_found_by_a_register_that_started_after_it_died(
         await kpc.connect(endpoint.id)
         await until_it_has(epr, endpoint.id, connected=True)
         await until_replicas(store, session_names, kpc.replica_id)
+    asked = kpc.asked
     async with a_follower(epr, store, nats_server.url, session_names):
         await until_it_has(epr, endpoint.id, connected=False)
+    assert kpc.asked == asked
 
 
 @on_one_store

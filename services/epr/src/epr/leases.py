@@ -10,6 +10,7 @@ announcement could not be recorded, is compared with what is known here (`compar
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -52,6 +53,8 @@ RECORDED_WITHIN: Final = 5.0
 RECORDED_POLL: Final = 0.05
 CLAIM_MS: Final = 15_000
 """How long one replica of the register has to go on with a dead replica, before another does."""
+NEVER_HEARD: Final = -math.inf
+"""When a replica that gave no sign of life yet was heard: it is not asked what it holds, as it may be dead for long."""
 MAX_GONE: Final = 1000
 """Dead replicas whose late events are ignored."""
 
@@ -252,7 +255,7 @@ class Leases:
             await self._store.insert(REPLICAS, document)
 
     async def _load(self) -> None:
-        """Those that were heard by others, or before this process: they have a whole lease to be heard again."""
+        """Those that were heard by others, or before this process: from when it listens they have a whole lease."""
         if self._is_loaded:
             return
         self._is_loaded = True
@@ -263,7 +266,7 @@ class Leases:
             ):
                 after = page[-1]
                 for document in page:
-                    self._replicas.setdefault(document["_id"], _Replica(self._clock(), is_kept=True))
+                    self._replicas.setdefault(document["_id"], _Replica(NEVER_HEARD, is_kept=True))
         except KaaError:
             self._is_loaded = False
             raise
