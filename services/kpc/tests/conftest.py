@@ -52,6 +52,8 @@ class Backend:
     answer: tuple[int, bytes | None, str | None] = (200, b"{}", None)
     lookups: int = 0
     validations: int = 0
+    on_validation: Callable[[], None] | None = None
+    """Called when the answer is made, and not on its way yet."""
     received: list[ClientData] = field(default_factory=list)
     silent_for: str | None = None
     """The endpoint that the extension never answers."""
@@ -131,15 +133,16 @@ class Backend:
         known = self.tokens.get(request.token) if request.app_name == APP else None
         status_code = self.token_status if known else 404
         endpoint_id, token_id = known if known and status_code == 200 else (None, None)
-        return Reply(
-            EndpointTokenValidationResponse(
-                **answer_header(request),
-                token_id=token_id,
-                endpoint_id=endpoint_id,
-                status_code=status_code,
-                reason_phrase=self.token_reason,
-            )
+        response = EndpointTokenValidationResponse(
+            **answer_header(request),
+            token_id=token_id,
+            endpoint_id=endpoint_id,
+            status_code=status_code,
+            reason_phrase=self.token_reason,
         )
+        if self.on_validation is not None:
+            self.on_validation()
+        return Reply(response)
 
     async def extend(self, request: ClientData) -> Reply[ExtensionData]:
         self.received.append(request)

@@ -310,7 +310,7 @@ async def test_an_answer_that_a_withdrawal_has_overtaken_is_refused(
 
     def withdraw() -> None:
         if how == "a lost connection":
-            auth._may_have_missed_something()
+            auth._withdrawals.add_everything()
         names = {"the same": ["of ann"], "another": ["of bob"], "so many": ["of ann", "x", "y", "z"]}
         for name in names.get(how, ()):
             auth.end_clients(name)

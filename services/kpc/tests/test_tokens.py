@@ -1,4 +1,4 @@
-import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -8,7 +8,7 @@ from kaa_common.budget import Budget
 from kaa_common.clock import Deadline
 from kaa_common.errors import TooManyRequests, Unauthorized, Unavailable
 from kaa_common.rpc import Rpc
-from kpc.tokens import TRUSTED_FOR, Guesser, Identity, Tokens
+from kpc.tokens import BELIEVED_FOR, TRUSTED_FOR, Guesser, Identity, Tokens
 
 from .conftest import APP, ENDPOINT, TOKEN, TOKEN_ID, Backend
 
@@ -70,14 +70,29 @@ async def test_the_revocation_of_another_token_does_not_matter(tokens: Tokens, b
     assert backend.validations == 1
 
 
-async def test_an_answer_that_a_revocation_overtook_is_not_kept(tokens: Tokens, backend: Backend) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        asking = tasks.create_task(tokens.resolve(VERSION, TOKEN, some_guesses(), deadline()))
-        await asyncio.sleep(0)
-        tokens.revoke([TOKEN_ID])
-    assert asking.result().endpoint_id == ENDPOINT
-    await tokens.resolve(VERSION, TOKEN, some_guesses(), deadline())
+@pytest.mark.parametrize("overtake", [lambda tokens: tokens.revoke([TOKEN_ID]), Tokens.forget])
+async def test_an_answer_that_a_revocation_overtook_is_asked_for_again(
+    tokens: Tokens, backend: Backend, overtake: Callable[[Tokens], None]
+) -> None:
+    """A session would be made of it, which nothing would end any more."""
+
+    def revoke() -> None:
+        backend.on_validation, backend.token_status = None, 403
+        overtake(tokens)
+
+    backend.on_validation = revoke
+    with pytest.raises(Unauthorized):
+        await tokens.resolve(VERSION, TOKEN, some_guesses(), deadline())
     assert backend.validations == 2
+
+
+async def test_an_answer_that_the_revocation_of_another_token_overtook_is_kept(
+    tokens: Tokens, backend: Backend
+) -> None:
+    backend.on_validation = lambda: tokens.revoke(["another"])
+    for _ in range(2):
+        await tokens.resolve(VERSION, TOKEN, some_guesses(), deadline())
+    assert backend.validations == 1
 
 
 async def test_nothing_is_believed_after_events_may_have_been_missed(tokens: Tokens, backend: Backend) -> None:
@@ -123,6 +138,34 @@ async def test_a_token_that_is_known_goes_on_beside_one_who_guesses(tokens: Toke
     with pytest.raises(Unauthorized):
         await tokens.resolve(VERSION, "wrong", guesses, deadline())
     assert (await tokens.resolve(VERSION, TOKEN, guesses, deadline())).endpoint_id == ENDPOINT
+
+
+async def test_devices_at_work_do_not_wait_for_those_who_guess(
+    edge_rpc: Rpc, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kpc.tokens.TENANT_GUESSES", 1)
+    monkeypatch.setattr("kpc.tokens.TENANT_GUESSES_PER_SECOND", 0)
+    now = 0.0
+    tokens = Tokens(edge_rpc, backend.cm, clock=lambda: now)
+    tokens.trust(since=now)
+    await tokens.resolve(VERSION, TOKEN, some_guesses(), deadline())
+    with pytest.raises(Unauthorized):
+        await tokens.resolve(VERSION, "wrong", some_guesses(), deadline())
+    now = BELIEVED_FOR + TRUSTED_FOR
+    tokens.forget()
+    assert (await tokens.resolve(VERSION, TOKEN, some_guesses(), deadline())).endpoint_id == ENDPOINT
+    assert backend.validations == 3
+
+
+async def test_a_token_that_is_no_good_any_more_has_to_wait_as_others_have_to(tokens: Tokens, backend: Backend) -> None:
+    guesses = some_guesses(1)
+    await tokens.resolve(VERSION, TOKEN, guesses, deadline())
+    tokens.revoke([TOKEN_ID])
+    backend.token_status = 403
+    with pytest.raises(Unauthorized):
+        await tokens.resolve(VERSION, TOKEN, guesses, deadline())
+    with pytest.raises(TooManyRequests):
+        await tokens.resolve(VERSION, TOKEN, guesses, deadline())
 
 
 async def test_all_guesses_of_a_tenant_count_together(

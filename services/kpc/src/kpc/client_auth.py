@@ -15,7 +15,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from cachetools import TTLCache
 from cryptography import x509
 from prometheus_client import Counter
 
@@ -33,6 +32,7 @@ from kpc.mqtt.packets import Connect
 from kpc.mqtt.reasons import ReasonCode
 from kpc.mqtt_connection import Connection
 from kpc.tenants import Requirements, Tenants
+from kpc.withdrawals import Withdrawals
 
 logger = logging.getLogger(__name__)
 
@@ -118,10 +118,8 @@ class ClientAuth:
         self._tenant_id = tenant_id
         self._clients: dict[int, Client] = {}
         self._by_credentials: dict[str, set[int]] = {}
-        self._withdrawals = 0
-        self._all_withdrawn_before = 0
-        self._withdrawn: TTLCache[str, int] = TTLCache(MAX_WITHDRAWN, WITHDRAWN_FOR)
-        rpc.bus.on_connection_lost(self._may_have_missed_something)
+        self._withdrawals = Withdrawals(MAX_WITHDRAWN, WITHDRAWN_FOR)
+        rpc.bus.on_connection_lost(self._withdrawals.add_everything)
 
     # For the connections
 
@@ -193,11 +191,7 @@ class ClientAuth:
 
     def end_clients(self, credentials_id: str) -> int:
         """End the connections that were made with these credentials; how many there were."""
-        self._withdrawals += 1
-        if len(self._withdrawn) >= MAX_WITHDRAWN:
-            self._all_withdrawn_before = self._withdrawals
-            self._withdrawn.clear()
-        self._withdrawn[credentials_id] = self._withdrawals
+        self._withdrawals.add(credentials_id)
         connection_ids = tuple(self._by_credentials.get(credentials_id, ()))
         ended = 0
         for connection_id in connection_ids:
@@ -273,9 +267,9 @@ class ClientAuth:
         request = ClientBasicAuthenticationRequest(
             **request_header(deadline), tenant_id=tenant_id, username=username, password=password
         )
-        withdrawals = self._withdrawals
+        asked_at = self._withdrawals.latest
         response = (await self._rpc.call(AUTHENTICATE_BASIC, self._ccm_instance, request)).message
-        return self._proof(response.status_code, response.credentials_id, tenant_id, withdrawals)
+        return self._proof(response.status_code, response.credentials_id, tenant_id, asked_at)
 
     async def _prove_certificate(self, certificate: bytes, deadline: Deadline) -> Proof:
         parsed = x509.load_der_x509_certificate(certificate)
@@ -284,16 +278,16 @@ class ClientAuth:
             issuer=parsed.issuer.rfc4514_string(),
             serial_number=str(parsed.serial_number),
         )
-        withdrawals = self._withdrawals
+        asked_at = self._withdrawals.latest
         response = (await self._rpc.call(AUTHENTICATE_CERTIFICATE, self._ccm_instance, request)).message
         if response.status_code in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND):
             raise RefusedError(ReasonCode.NOT_AUTHORIZED)
-        return self._proof(response.status_code, response.credentials_id, response.tenant_id, withdrawals)
+        return self._proof(response.status_code, response.credentials_id, response.tenant_id, asked_at)
 
-    def _proof(self, status_code: int, credentials_id: str | None, tenant_id: str | None, withdrawals: int) -> Proof:
+    def _proof(self, status_code: int, credentials_id: str | None, tenant_id: str | None, asked_at: int) -> Proof:
         if status_code != HTTPStatus.OK or credentials_id is None or tenant_id is None:
             raise RefusedError(REFUSALS.get(status_code, ReasonCode.SERVER_UNAVAILABLE))
-        if max(self._withdrawn.get(credentials_id, 0), self._all_withdrawn_before) > withdrawals:
+        if self._withdrawals.are_later(credentials_id, asked_at):
             raise RefusedError(ReasonCode.NOT_AUTHORIZED)
         return Proof(credentials_id, tenant_id)
 
@@ -308,10 +302,6 @@ class ClientAuth:
             if lack := client.lacks(requirements):
                 return lack
         return ""
-
-    def _may_have_missed_something(self) -> None:
-        self._withdrawals += 1
-        self._all_withdrawn_before = self._withdrawals
 
 
 async def _counted(kind: str, proving: Awaitable[Proof]) -> Proof:

@@ -1,6 +1,8 @@
-"""Endpoint tokens resolved to endpoints: asked from the credentials service (16/ECAP), kept for a short while.
+"""Endpoint tokens resolved to endpoints: asked from the credentials service (16/ECAP), believed for a short while.
 
-A revocation makes the kept answer worthless at once; so does a time without the bus, when one may have been missed.
+A revocation makes the kept answer worthless at once; so does a time without the bus, when one may have been missed. An
+answer that a revocation has overtaken is asked for again, since a session is made of it. A token that was good here may
+be asked for again whoever guesses beside it: devices at work do not pay for those who guess.
 """
 
 import time
@@ -8,22 +10,27 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from cachetools import TTLCache
+from cachetools import LRUCache
 from prometheus_client import Counter
 
 from kaa_common.app_versions import AppVersion
 from kaa_common.budget import Budget
 from kaa_common.clock import Deadline
 from kaa_common.errors import TooManyRequests, Unauthorized, error_of
-from kaa_common.messages.ecap import VALIDATE_TOKEN, EndpointTokenValidationRequest
+from kaa_common.messages.ecap import (
+    VALIDATE_TOKEN,
+    EndpointTokenValidationRequest,
+    EndpointTokenValidationResponse,
+)
 from kaa_common.rpc import Rpc, request_header
+from kpc.withdrawals import Withdrawals
 
 MAX_KEPT = 100_000
 """Tokens kept: every device of a well-filled replica, at some 300 bytes each."""
 TRUSTED_FOR = 1.0
 """Seconds after the bus last worked for sure: a withdrawn token is out of use within a second, on a replica that was
 frozen or cut off, too."""
-KEPT_FOR = 30.0
+BELIEVED_FOR = 30.0
 """Seconds a token is believed without asking again, besides the revocation events."""
 TENANT_GUESSES, TENANT_GUESSES_PER_SECOND = 2000, 100.0
 """Wrong tokens of a tenant on this replica before tokens that are not known yet have to wait; known ones go on.
@@ -41,6 +48,16 @@ class Identity:
 
     endpoint_id: str
     token_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A token that was good."""
+
+    identity: Identity
+    believed_until: float
+    asked_at: int
+    """The latest withdrawal then."""
 
 
 Check = Callable[[AppVersion, Deadline], Awaitable[None]]
@@ -71,10 +88,8 @@ class Tokens:
         self.clock = clock
         self._trusted_until = 0.0
         self._cm_instance = cm_instance
-        self._known: TTLCache[tuple[str, str], Identity] = TTLCache(MAX_KEPT, KEPT_FOR)
-        # Revoked token ids, for as long as an identity with them may be kept; cheaper than an index by token id.
-        self._revoked: TTLCache[str, bool] = TTLCache(MAX_KEPT, KEPT_FOR)
-        self._revocations = 0
+        self._kept: LRUCache[tuple[str, str], _Kept] = LRUCache(MAX_KEPT)
+        self._withdrawals = Withdrawals(MAX_KEPT, BELIEVED_FOR)
         self._guesses_of_tenants = Budget(
             burst=TENANT_GUESSES, per_second=TENANT_GUESSES_PER_SECOND, max_names=MAX_TENANTS
         )
@@ -85,20 +100,23 @@ class Tokens:
         Raises Unauthorized when the token is unknown, suspended, revoked or malformed, saying which; TooManyRequests
         when there were too many such; Unavailable and DeadlineExceeded when it cannot be asked.
         """
-        known = self._known.get((app_version.app_name, token))
-        if known is not None and known.token_id not in self._revoked and self.clock() < self._trusted_until:
-            return known
+        key, now = (app_version.app_name, token), self.clock()
+        kept = self._kept.get(key)
+        if kept is not None and self._is_believed(kept, now):
+            return kept.identity
         tenant = Guesser(self._guesses_of_tenants, app_version.tenant_id)
-        if guesser.is_exhausted(self.clock()) or tenant.is_exhausted(self.clock()):
+        if kept is None and (guesser.is_exhausted(now) or tenant.is_exhausted(now)):
             GUESSES.labels("not looked at").inc()
             raise TooManyRequests("too many wrong endpoint tokens, wait")
         try:
-            return await self._ask(app_version.app_name, token, deadline)
+            kept = self._kept[key] = await self._ask(*key, deadline)
         except Unauthorized:
+            self._kept.pop(key, None)
             GUESSES.labels("wrong").inc()
             guesser.was_wrong(self.clock())
             tenant.was_wrong(self.clock())
             raise
+        return kept.identity
 
     def trust(self, since: float) -> None:
         """The bus worked at that time of the clock: what was kept may be believed for TRUSTED_FOR from then on."""
@@ -106,34 +124,39 @@ class Tokens:
 
     def revoke(self, token_ids: Collection[str]) -> None:
         """Ask again before these tokens are believed."""
-        self._revocations += 1
-        if len(self._revoked) + len(token_ids) > MAX_KEPT:
-            self.forget()
-        self._revoked.update(dict.fromkeys(token_ids, True))
+        for token_id in token_ids:
+            self._withdrawals.add(token_id)
 
     def forget(self) -> None:
         """Ask again before any token is believed."""
-        self._revocations += 1
-        self._known.clear()
-        self._revoked.clear()
+        self._withdrawals.add_everything()
 
-    async def _ask(self, app_name: str, token: str, deadline: Deadline) -> Identity:
-        revocations = self._revocations
-        request = EndpointTokenValidationRequest(**request_header(deadline), app_name=app_name, token=token)
-        response = (await self._rpc.call(VALIDATE_TOKEN, self._cm_instance, request)).message
-        match response.status_code:
-            case HTTPStatus.OK if response.endpoint_id is not None and response.token_id is not None:
-                identity = Identity(response.endpoint_id, response.token_id)
-            case HTTPStatus.NOT_FOUND:
-                raise Unauthorized("unknown endpoint token")
-            case HTTPStatus.FORBIDDEN:
-                raise Unauthorized(response.reason_phrase or "endpoint token is not valid")
-            case HTTPStatus.BAD_REQUEST:
-                raise Unauthorized("malformed endpoint token")
-            case status_code:
-                raise error_of(status_code, response.reason_phrase)
-        # An answer that a revocation overtook may be out of date: good for this request, not to be kept.
-        if revocations == self._revocations:
-            self._revoked.pop(identity.token_id, None)
-            self._known[app_name, token] = identity
-        return identity
+    def _is_believed(self, kept: _Kept, now: float) -> bool:
+        return now < min(kept.believed_until, self._trusted_until) and not self._is_withdrawn(kept)
+
+    def _is_withdrawn(self, kept: _Kept) -> bool:
+        return self._withdrawals.are_later(kept.identity.token_id, kept.asked_at)
+
+    async def _ask(self, app_name: str, token: str, deadline: Deadline) -> _Kept:
+        while True:
+            asked_at = self._withdrawals.latest
+            request = EndpointTokenValidationRequest(**request_header(deadline), app_name=app_name, token=token)
+            response = (await self._rpc.call(VALIDATE_TOKEN, self._cm_instance, request)).message
+            kept = _Kept(_identity_in(response), self.clock() + BELIEVED_FOR, asked_at)
+            if not self._is_withdrawn(kept):
+                return kept
+
+
+def _identity_in(response: EndpointTokenValidationResponse) -> Identity:
+    """Raises Unauthorized when the token is no good, another KaaError when nobody can tell."""
+    match response.status_code:
+        case HTTPStatus.OK if response.endpoint_id is not None and response.token_id is not None:
+            return Identity(response.endpoint_id, response.token_id)
+        case HTTPStatus.NOT_FOUND:
+            raise Unauthorized("unknown endpoint token")
+        case HTTPStatus.FORBIDDEN:
+            raise Unauthorized(response.reason_phrase or "endpoint token is not valid")
+        case HTTPStatus.BAD_REQUEST:
+            raise Unauthorized("malformed endpoint token")
+        case status_code:
+            raise error_of(status_code, response.reason_phrase)
