@@ -100,8 +100,8 @@ async def until(condition: Collection[object], length: int) -> None:
             await asyncio.sleep(0.001)
 
 
-async def ask(backend: Backend, replica_id: str) -> int:
-    request = CutOffRequest(**request_header(Deadline.after(2)), token_ids=(TOKEN_ID,), endpoint_id=ENDPOINT)
+async def ask(backend: Backend, replica_id: str, token_id: str = TOKEN_ID) -> int:
+    request = CutOffRequest(**request_header(Deadline.after(2)), token_ids=(token_id,), endpoint_id=ENDPOINT)
     return (await backend.rpc.call(CUT_OFF, replica_id, request)).message.ended_sessions
 
 
@@ -135,6 +135,18 @@ async def test_what_the_event_ended_already_is_part_of_the_answer(
     await until(sessions.tokens, 1)
     assert await ask(backend, edge_rpc.replica_id) == 1
     assert await ask(backend, edge_rpc.replica_id) == 0
+
+
+async def test_the_answer_about_a_token_does_not_count_the_sessions_of_another(
+    cut_off: CutOff, backend: Backend, edge_rpc: Rpc, sessions: FakeSessions
+) -> None:
+    event = EndpointTokenRevokedEvent(
+        **event_header(), app_name=APP, endpoint_id=ENDPOINT, token_ids=(TOKEN_ID,), originator_replica_id="creds"
+    )
+    await backend.rpc.emit(TOKEN_REVOKED, backend.cm, event)
+    await until(sessions.tokens, 1)
+    assert await ask(backend, edge_rpc.replica_id, "another-token") == 0
+    assert await ask(backend, edge_rpc.replica_id) == 1
 
 
 async def test_a_replica_gives_signs_of_life_and_says_goodbye(

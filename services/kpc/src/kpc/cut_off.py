@@ -44,7 +44,7 @@ BEAT_INTERVAL = 0.3
 BEAT_TIMEOUT = 1.0
 """Seconds for the bus to confirm one."""
 MAX_ENDED, ENDED_FOR = 10_000, 10.0
-"""Endpoints and credentials, and seconds for which is known how many sessions ended; the question comes within one."""
+"""Tokens and credentials, and seconds for which is known how many sessions ended; the question comes within one."""
 ASK_TIMEOUT = 4.0
 ASKED_AT_ONCE = 1000
 """Tokens or credentials in one request: well below what a message may hold."""
@@ -141,7 +141,7 @@ class CutOff:
         ended = 0
         if request.endpoint_id is not None:
             await self._end(request.endpoint_id, request.token_ids)
-            ended = self._ended.pop(request.endpoint_id, 0)
+            ended = sum(self._ended.pop(token_id, 0) for token_id in request.token_ids)
         for credentials_id in request.credentials_ids:
             self._end_clients(credentials_id)
             ended += self._ended.pop(credentials_id, 0)
@@ -149,9 +149,9 @@ class CutOff:
 
     async def _end(self, endpoint_id: str, token_ids: Collection[str]) -> None:
         self._tokens.revoke(token_ids)
-        ended = await self._sessions.end_sessions(endpoint_id, token_ids)
-        if ended:
-            self._ended[endpoint_id] = self._ended.get(endpoint_id, 0) + ended
+        for token_id in token_ids:
+            if ended := await self._sessions.end_sessions(endpoint_id, [token_id]):
+                self._ended[token_id] = self._ended.get(token_id, 0) + ended
 
     def _end_clients(self, credentials_id: str) -> None:
         if ended := self._clients.end_clients(credentials_id):
