@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,7 @@ from kaa_common.messages.cop import (
 )
 from kaa_common.rpc import Reply, Rpc, answer_header, event_header
 from support.nats_server import NatsServer
+from support.waiting import until
 
 
 class Replica:
@@ -32,6 +34,9 @@ class Replica:
 
     async def start(self) -> None:
         await self.rpc.serve(CUT_OFF, self.rpc.replica_id, self._confirm)
+        await self.give_sign()
+
+    async def give_sign(self) -> None:
         await self.rpc.emit(REPLICA_ALIVE, self._instance, self._sign())
         await self.rpc.bus.flush(5)
 
@@ -75,9 +80,7 @@ async def cut_off(rpc: Rpc, instance: str, monkeypatch: pytest.MonkeyPatch) -> C
 
 
 async def until_known(cut_off: CutOff, count: int) -> None:
-    async with asyncio.timeout(5):
-        while len(cut_off._replicas) != count:
-            await asyncio.sleep(0.001)
+    await until(lambda: len(cut_off._replicas) == count)
 
 
 async def test_every_replica_confirms_and_tells_how_many_sessions_it_ended(
@@ -115,6 +118,65 @@ async def test_a_replica_that_is_gone_without_a_word_is_pending_at_once(
     receipt = await cut_off.of_tokens("endpoint", ["token-id"])
     assert (receipt.confirmed, receipt.pending) == ((), (f"{instance}-gone",))
     assert receipt.milliseconds < 300
+
+
+async def test_a_replica_that_is_gone_for_long_is_forgotten(
+    cut_off: CutOff, nats_server: NatsServer, instance: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GONE_AFTER", 0.0)
+    async with replica(nats_server, instance, "gone"):
+        await until_known(cut_off, 1)
+    receipt = await cut_off.of_tokens("endpoint", ["token-id"])
+    assert (receipt.confirmed, receipt.pending) == ((), ())
+
+
+async def test_a_replica_that_is_frozen_for_long_is_still_pending(
+    cut_off: CutOff, nats_server: NatsServer, instance: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GONE_AFTER", 0.0)
+    async with replica(nats_server, instance, "frozen", silent=True):
+        await until_known(cut_off, 1)
+        for _ in range(2):
+            assert (await cut_off.of_tokens("endpoint", ["token-id"])).pending == (f"{instance}-frozen",)
+        monkeypatch.setattr(module, "SILENT_FOR", 0.0)
+        assert (await cut_off.of_tokens("endpoint", ["token-id"])).pending == ()
+
+
+async def test_without_the_bus_every_replica_is_pending_however_long(
+    tmp_path: Path, instance: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SIGNS_WITHIN", 0.0)
+    monkeypatch.setattr(module, "GONE_AFTER", 0.0)
+    monkeypatch.setattr(module, "SILENT_FOR", 0.0)
+    server = NatsServer(tmp_path)
+    server.start()
+    try:
+        async with connect(server.url, "creds") as bus, replica(server, instance, "well") as well:
+            rpc = Rpc(bus, "creds")
+            await rpc.start()
+            cut_off = CutOff(rpc, instance)
+            await cut_off.start()
+            await bus.flush(5)
+            await well.give_sign()
+            await until_known(cut_off, 1)
+            server.stop()
+            await until(lambda: not bus.connected)
+            for _ in range(2):
+                assert (await cut_off.of_tokens("endpoint", ["token-id"])).pending == (f"{instance}-well",)
+    finally:
+        server.stop()
+
+
+async def test_after_a_loss_of_the_bus_the_replicas_are_waited_for_again(
+    cut_off: CutOff, nats_server: NatsServer, instance: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SIGNS_WITHIN", 0.5)
+    cut_off._may_have_missed_signs()
+    async with asyncio.TaskGroup() as tasks:
+        asking = tasks.create_task(cut_off.of_tokens("endpoint", ["token-id"]))
+        async with replica(nats_server, instance, "back"):
+            receipt = await asking
+    assert [confirmation.replica_id for confirmation in receipt.confirmed] == [f"{instance}-back"]
 
 
 async def test_a_replica_that_left_is_not_waited_for(cut_off: CutOff, nats_server: NatsServer, instance: str) -> None:

@@ -3,6 +3,9 @@
 Each replica gives signs of life all the time (COP). After a withdrawal every known one is asked to confirm; who does
 not within the bound is named as pending. A pending replica cannot let the token in for long: without the bus it
 believes nothing that it kept, and when it is back it asks what is still usable.
+
+A frozen replica is silent, yet the bus takes questions to it; one that was killed is not there any more. So the former
+is named for as long as nats-server keeps its connection, the latter for a minute, as it might only be cut off.
 """
 
 import asyncio
@@ -10,10 +13,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cachetools import TTLCache
+from cachetools import LRUCache
 
 from kaa_common.clock import Deadline
-from kaa_common.errors import KaaError
+from kaa_common.errors import KaaError, Unavailable
 from kaa_common.messages.cop import CUT_OFF, REPLICA_ALIVE, REPLICA_LEFT, CutOffRequest, ReplicaEvent
 from kaa_common.rpc import Rpc, request_header
 
@@ -21,8 +24,10 @@ CONFIRMED_WITHIN = 1.0
 """Seconds for every replica to confirm."""
 SIGNS_WITHIN = 1.5
 """Seconds in which every replica that is there gives a sign of life."""
-REMEMBERED_FOR = 60.0
-"""Seconds that a silent replica is still waited for; one that was killed is forgotten then."""
+GONE_AFTER = 60.0
+"""Seconds without a sign of life after which a replica that the bus does not reach either is taken for gone."""
+SILENT_FOR = 600.0
+"""Seconds without one after which it is in any case: nats-server ends a frozen connection within six minutes."""
 MAX_REPLICAS = 1000
 """Replicas remembered: far more than an installation has."""
 
@@ -50,8 +55,10 @@ class CutOff:
     def __init__(self, rpc: Rpc, kpc_instance: str) -> None:
         self._rpc = rpc
         self._kpc_instance = kpc_instance
-        self._replicas: TTLCache[str, bool] = TTLCache(MAX_REPLICAS, REMEMBERED_FOR)
+        self._replicas: LRUCache[str, float] = LRUCache(MAX_REPLICAS)
+        """When each gave its last sign of life."""
         self._all_known_at = 0.0
+        rpc.bus.on_connection_lost(self._may_have_missed_signs)
 
     async def start(self) -> None:
         await self._rpc.listen(REPLICA_ALIVE, self._kpc_instance, self._seen)
@@ -70,7 +77,7 @@ class CutOff:
         self, endpoint_id: str | None, token_ids: Sequence[str], credentials_ids: Sequence[str]
     ) -> Receipt:
         started = time.monotonic()
-        # Right after the start not every replica has been heard of; the receipt would leave them out.
+        # Right after the start, or a loss of the bus, not every replica has been heard of.
         await asyncio.sleep(max(0.0, self._all_known_at - started))
         deadline = Deadline.after(CONFIRMED_WITHIN)
 
@@ -84,7 +91,8 @@ class CutOff:
             asked = time.monotonic()
             try:
                 response = (await self._rpc.call(CUT_OFF, replica_id, request)).message
-            except KaaError:
+            except KaaError as exc:
+                self._forget_if_gone(replica_id, GONE_AFTER if isinstance(exc, Unavailable) else SILENT_FOR)
                 return None
             if response.status_code != 200:
                 return None
@@ -97,15 +105,28 @@ class CutOff:
         replicas = sorted(self._replicas)
         async with asyncio.TaskGroup() as tasks:
             questions = [tasks.create_task(ask(replica_id), name=f"cut-off on {replica_id}") for replica_id in replicas]
-        answers = [question.result() for question in questions]
+        confirmed = tuple(answer for question in questions if (answer := question.result()) is not None)
+        silent = set(replicas) - {confirmation.replica_id for confirmation in confirmed}
         return Receipt(
-            confirmed=tuple(answer for answer in answers if answer is not None),
-            pending=tuple(name for name, answer in zip(replicas, answers, strict=True) if answer is None),
+            confirmed=confirmed,
+            pending=tuple(name for name in replicas if name in silent and name in self._replicas),
             milliseconds=_milliseconds_since(started),
         )
 
+    def _forget_if_gone(self, replica_id: str, after: float) -> None:
+        """Forget the replica if it has been silent for longer; without the bus nobody can tell."""
+        is_gone = time.monotonic() - self._replicas.get(replica_id, 0.0) > after
+        if is_gone and self._rpc.bus.connected:
+            self._replicas.pop(replica_id, None)
+
+    def _may_have_missed_signs(self) -> None:
+        """Called when the bus is lost and when it is back: nobody was silent meanwhile, only not heard."""
+        now = time.monotonic()
+        self._all_known_at = now + SIGNS_WITHIN
+        self._replicas.update(dict.fromkeys(self._replicas, now))
+
     async def _seen(self, event: ReplicaEvent) -> None:
-        self._replicas[event.originator_replica_id] = True
+        self._replicas[event.originator_replica_id] = time.monotonic()
 
     async def _left(self, event: ReplicaEvent) -> None:
         self._replicas.pop(event.originator_replica_id, None)
