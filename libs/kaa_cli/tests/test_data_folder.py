@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 from stat import S_IMODE
 
@@ -29,6 +30,23 @@ def test_a_draft_that_a_crash_left_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "admin.new").write_text("half")
     with locked(tmp_path):
         assert admin_key(tmp_path) != "half"
+
+
+@pytest.mark.parametrize(("file", "secret"), [("admin.key", admin_key), ("token.keys", token_keys)])
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe"])
+def test_a_secret_that_cannot_be_read_is_one_sentence_and_is_not_replaced(
+    tmp_path: Path, file: str, secret: Callable[[Path], str], content: bytes
+) -> None:
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(StartError, match=rf"{file}.*or delete it, and "):
+        secret(tmp_path)
+    assert (tmp_path / file).read_bytes() == content
+
+
+def test_a_folder_in_the_place_of_a_secret_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "admin.key").mkdir()
+    with pytest.raises(StartError, match=r"cannot use .*admin.key"):
+        admin_key(tmp_path)
 
 
 def test_a_folder_has_one_stack_at_a_time(tmp_path: Path) -> None:

@@ -1,14 +1,17 @@
 import json
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx
 import pytest
 
+import kaa_cli.__main__
 from kaa_cli.main import NOUNS, main, parser
 from support.process import clean_environ
 from support.stack import Stack
@@ -183,6 +186,21 @@ def test_a_missing_package_is_one_sentence(capsys: pytest.CaptureFixture[str], m
     monkeypatch.setitem(sys.modules, "tekton.app", None)
     assert main(["run", "tekton"]) == 1
     assert capsys.readouterr().err == "kaa: the Python package tekton.app is not installed; `make setup` installs it\n"
+
+
+def test_a_ctrl_c_while_the_command_is_loaded_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(ModuleType):
+        def __getattr__(self, name: str) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "kaa_cli.main", Interrupted("kaa_cli.main"))
+    assert kaa_cli.__main__.kaa() == 130
+
+
+def test_it_says_which_version_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert re.fullmatch(r"kaa \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
 def test_the_management_commands_do_not_load_the_platform() -> None:

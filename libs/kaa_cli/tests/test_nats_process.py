@@ -36,6 +36,14 @@ async def test_a_pid_file_that_a_crash_spoiled_is_ignored(tmp_path: Path, conten
         pass
 
 
+@pytest.mark.parametrize("file", ["nats.pid", "nats.conf"])
+async def test_a_file_that_cannot_be_used_is_one_sentence(tmp_path: Path, file: str) -> None:
+    (tmp_path / file).mkdir()
+    with pytest.raises(StartError, match=rf"cannot .*{file}"):
+        async with nats_server(tmp_path, free_port()):
+            pass
+
+
 async def test_a_server_that_cannot_start_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "nats.log").mkdir()
     with pytest.raises(ExceptionGroup) as group:

@@ -227,6 +227,20 @@ async def test_a_service_has_a_store_of_its_own(environ: Environ, tmp_path: Path
     assert list((tmp_path / "data").glob("kettle*"))
 
 
+async def test_a_file_that_is_no_database_is_one_sentence(environ: Environ, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "kettle.db").write_bytes(b"no database" * 1000)
+
+    @asynccontextmanager
+    async def work(platform: Platform) -> AsyncIterator[None]:
+        async with platform.store():
+            yield
+
+    sentence = r"kettle has no database: .*kettle\.db cannot be used: file is not a database"
+    with pytest.RaisesGroup(pytest.RaisesExc(StartError, match=sentence), flatten_subgroups=True):
+        await run([Service("kettle", work)], environ, asyncio.Event())
+
+
 async def test_a_service_that_cannot_start_ends_those_before_it_and_says_why(environ: Environ) -> None:
     happened: list[str] = []
 

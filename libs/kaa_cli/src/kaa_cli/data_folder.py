@@ -43,19 +43,27 @@ def locked(folder: Path) -> Iterator[None]:
 
 def admin_key(folder: Path) -> str:
     """The API key of the folder's stack, made on first use."""
-    return _kept_secret(folder / ADMIN_KEY, lambda: secrets.token_urlsafe(32))
+    return _kept_secret(folder / ADMIN_KEY, "another key is made", lambda: secrets.token_urlsafe(32))
 
 
 def token_keys(folder: Path) -> str:
     """`<key id>:<secret>`, made on first use."""
-    return _kept_secret(folder / TOKEN_KEYS, lambda: f"local:{secrets.token_hex(32)}")
+    loss = "every device needs a new token"
+    return _kept_secret(folder / TOKEN_KEYS, loss, lambda: f"local:{secrets.token_hex(32)}")
 
 
-def _kept_secret(file: Path, make: Callable[[], str]) -> str:
+def _kept_secret(file: Path, loss: str, make: Callable[[], str]) -> str:
+    """The secret in the file; `loss` is what follows when it is made again. Raises StartError."""
     try:
-        return file.read_text().strip()
-    except FileNotFoundError:
-        secret = make()
+        secret = file.read_text().strip() if file.exists() else _keep(file, make())
+    except (OSError, UnicodeDecodeError) as exc:
+        raise StartError(f"cannot use {file}: {exc}; put it right, or delete it, and {loss}") from exc
+    if not secret:
+        raise StartError(f"{file} is empty; put its secret back, or delete it, and {loss}")
+    return secret
+
+
+def _keep(file: Path, secret: str) -> str:
     # Complete and private from the moment it has its name; the folder is locked, so nobody else writes it.
     draft = file.with_suffix(".new")
     draft.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypeAlias
 
@@ -46,14 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as exc:
         print(f"kaa: the Python package {exc.name} is not installed; `make setup` installs it", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
     return exit_code
 
 
 def parser(environ: Mapping[str, str]) -> ArgumentParser:
     """The parser; the variables of `environ` are the defaults of the options."""
     whole = ArgumentParser("kaa", description="Run and manage an open Kaa platform.")
+    whole.add_argument("--version", action="version", version=f"kaa {version('kaa-cli')}")
     commands = whole.add_subparsers(metavar="COMMAND", required=True)
     _add_up(commands, environ)
     _add_run(commands)

@@ -72,7 +72,10 @@ class _NatsProcess:
     def configure(self) -> None:
         """Write what has no option on the command line."""
         jetstream = {"store_dir": str(self._streams), "sync_interval": SYNC_INTERVAL}
-        self._config.write_text(f"jetstream: {json.dumps(jetstream)}\n")
+        try:
+            self._config.write_text(f"jetstream: {json.dumps(jetstream)}\n")
+        except OSError as exc:
+            raise StartError(f"cannot write {self._config}: {exc.strerror}") from exc
 
     def launch(self) -> None:
         try:
@@ -135,6 +138,8 @@ def _end_orphan(pid_file: Path) -> None:
         process_id = int(pid_file.read_text())
     except (FileNotFoundError, ValueError):
         return
+    except OSError as exc:
+        raise StartError(f"cannot read {pid_file}: {exc.strerror}") from exc
     deadline = time.monotonic() + STOP_TIMEOUT
     number = signal.SIGTERM
     # The number may be another process's by now: only one that was given our pid file is ours.

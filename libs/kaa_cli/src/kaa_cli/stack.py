@@ -6,7 +6,6 @@ service is passed on.
 """
 
 import asyncio
-import signal
 import sys
 from argparse import Namespace
 from collections.abc import Mapping
@@ -16,18 +15,14 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-import uvloop
-
 from kaa_cli import data_folder, development_tls
 from kaa_cli.errors import CommandError
 from kaa_cli.nats_process import nats_server
 from kaa_cli.service_names import SERVICE_NAMES
 from kaa_cli.services import load_services
-from kaa_common import log
 from kaa_common.access import hash_api_key
 from kaa_common.errors import StartError
-from kaa_common.service import Service, run
-from kaa_common.settings import PlatformSettings, load
+from kaa_common.service import Service, run, run_until_signal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,19 +51,12 @@ class StackOptions:
 def up(options: StackOptions, environ: Mapping[str, str]) -> int:
     """Run until SIGTERM or SIGINT; the exit code of the process."""
     services = load_services(SERVICE_NAMES)
-    problems: list[str] = []
     try:
         with data_folder.locked(options.data):
             variables = service_environ(options, environ)
-            settings = load(PlatformSettings, variables)
-            log.configure(settings.log_level, settings.log_format)
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_run_until_signal(services, options, variables))
-    except* StartError as group:
-        problems = _messages(group)
-    if problems:
-        raise CommandError("; ".join(problems))
-    return 0
+            return run_until_signal(variables, lambda stop: _run(services, options, variables, stop))
+    except StartError as exc:
+        raise CommandError(str(exc)) from exc
 
 
 def service_environ(options: StackOptions, environ: Mapping[str, str]) -> dict[str, str]:
@@ -93,10 +81,7 @@ def service_environ(options: StackOptions, environ: Mapping[str, str]) -> dict[s
     }
 
 
-async def _run_until_signal(services: list[Service], options: StackOptions, environ: Mapping[str, str]) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+async def _run(services: list[Service], options: StackOptions, environ: Mapping[str, str], stop: asyncio.Event) -> None:
     async with AsyncExitStack() as parts:
         if not environ.get("NATS_URL"):
             nats_url = await parts.enter_async_context(nats_server(options.data, options.nats_port))
@@ -125,9 +110,3 @@ Next, in another terminal:
 
 README.md goes on from there. Ctrl-C stops everything.
 """
-
-
-def _messages(error: BaseException) -> list[str]:
-    if isinstance(error, BaseExceptionGroup):
-        return [message for member in error.exceptions for message in _messages(member)]
-    return [str(error)]

@@ -11,7 +11,7 @@ import logging
 import secrets
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ from kaa_common.http_server import Gateway
 from kaa_common.oidc import oidc_tokens
 from kaa_common.rpc import Rpc
 from kaa_common.settings import Environ, PlatformSettings, load
-from kaa_common.store import Collection, DocumentStore
+from kaa_common.store import Collection, DocumentStore, StoreError
 from kaa_common.store.mongodb import MongoStore
 from kaa_common.store.sqlite import SqliteStore
 
@@ -46,10 +46,17 @@ class Platform:
 
     @asynccontextmanager
     async def store(self, *collections: Collection) -> AsyncIterator[DocumentStore]:
-        """The service's document store, with these collections; waits for the database as long as it takes."""
+        """The service's document store, with these collections; waits for the database as long as it takes.
+
+        Raises StartError when waiting would not help: a file that is no database, a password that is wrong.
+        """
         self.health.expect(self.service, "waiting for the database")
-        async with self._store() as store:
-            await store.ensure(collections)
+        async with AsyncExitStack() as opened:
+            try:
+                store = await opened.enter_async_context(self._store())
+                await store.ensure(collections)
+            except StoreError as exc:
+                raise StartError(f"{self.service} has no database: {exc}") from exc
             self.health.expect(self.service)
             self.health.watch(f"{self.service} store", store.ping)
             yield store
@@ -155,12 +162,17 @@ async def _running(
 
 def main(services: Sequence[Service], environ: Environ) -> int:
     """Run services until SIGTERM or SIGINT; the exit code of the process."""
+    return run_until_signal(environ, lambda stop: run(services, environ, stop))
+
+
+def run_until_signal(environ: Environ, work: Callable[[asyncio.Event], Coroutine[None, None, None]]) -> int:
+    """Do work that ends soon after the event is set, which SIGTERM and SIGINT do; the exit code of the process."""
     reasons: list[BaseException] = []
     try:
         settings = load(PlatformSettings, environ)
         log.configure(settings.log_level, settings.log_format)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run_until_signal(services, environ))
+            runner.run(_with_signals(work))
     except* StartError as group:
         reasons = _leaves(group)
     for reason in reasons:
@@ -168,11 +180,11 @@ def main(services: Sequence[Service], environ: Environ) -> int:
     return 1 if reasons else 0
 
 
-async def _run_until_signal(services: Sequence[Service], environ: Environ) -> None:
+async def _with_signals(work: Callable[[asyncio.Event], Coroutine[None, None, None]]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await run(services, environ, stop)
+    await work(stop)
 
 
 def _leaves(error: BaseException) -> list[BaseException]:
