@@ -158,6 +158,39 @@ async def test_a_token_whose_answer_was_lost_is_discarded(epr: Replica, creds: F
     assert await everything(store) == []
 
 
+async def test_tokens_of_an_endpoint_unregistered_without_creds_are_discarded_by_a_sweep(
+    epr: Replica, creds: FakeCreds, store: DocumentStore, events: Events
+) -> None:
+    await epr.registrar.register(wanted("id-1", "token1"))
+    creds.failure = Unavailable("away")
+    await epr.registrar.unregister("id-1", lambda endpoint: None)
+    with pytest.raises(NotFound):
+        await epr.register.get("id-1")
+    await epr.registrar.sweep()
+    assert creds.tokens
+
+    creds.failure = None
+    await epr.registrar.sweep()
+    assert creds.tokens == {}
+    await until(lambda: len(events.ids) == 2)
+    assert events.ids[1].endswith(":lifecycle.unregistered")
+
+
+async def test_an_endpoint_unregistered_without_creds_can_be_registered_again(
+    epr: Replica, creds: FakeCreds, events: Events
+) -> None:
+    first, _ = await epr.registrar.register(wanted("id-1", "token1"))
+    creds.failure = Unavailable("away")
+    await epr.registrar.unregister("id-1", lambda endpoint: None)
+    creds.failure = None
+    second, token = await epr.registrar.register(wanted("id-1", "token2"))
+    await epr.registrar.sweep()
+    assert creds.tokens == {("kettle", "token2"): ("id-1", token.id)}
+    assert second.revision > first.revision + 1
+    await until(lambda: len(events.ids) == 3)
+    assert (await epr.register.get("id-1")).state is State.REGISTERED
+
+
 async def test_a_sweep_rolls_back_what_a_crash_left_behind(
     epr: Replica, creds: FakeCreds, store: DocumentStore
 ) -> None:

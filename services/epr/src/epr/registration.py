@@ -6,9 +6,13 @@
 A reservation is ours as long as the provisioning may take, some seconds; then whoever meets it (a sweep, or the caller
 trying again) takes it over by compare-and-set, so that one alone rolls it back. What we ask of the credentials service
 is over with the reservation, so nothing of ours is done late. Nobody but us ever sees it.
+
+An endpoint that is unregistered while the credentials service is away leaves a reservation that is over: its tokens are
+discarded as those of a registration that failed.
 """
 
 import asyncio
+import contextlib
 import logging
 import uuid
 from collections.abc import Callable
@@ -63,7 +67,9 @@ class Registrar:
         check_limits(wanted.metadata)
         endpoint_id = wanted.endpoint_id or str(uuid.uuid4())
         async with self._register.turn(endpoint_id):
-            endpoint = await self._reserve(endpoint_id, wanted)
+            endpoint = await self._reserve(
+                endpoint_id, lambda: _reservation(endpoint_id, wanted, self._reserved_for_ms)
+            )
             if endpoint.state is State.REGISTERED:
                 return endpoint, await self._repeat(wanted, endpoint)
             try:
@@ -80,8 +86,10 @@ class Registrar:
         try:
             await self._tokens.discard(endpoint)
         except KaaError as exc:
-            # The credentials service also listens to the event; until then the tokens lead to an endpoint that is gone.
+            # The credentials service also listens to the event, unless it is away.
             logger.warning("the tokens of an unregistered endpoint are not deleted yet: %s", exc)
+            with contextlib.suppress(KaaError):  # somebody else has the id by now, and discards them
+                await self._reserve(endpoint_id, lambda: _left_over(endpoint))
 
     async def keep_sweeping(self) -> None:
         """Roll back the reservations that were left behind."""
@@ -114,10 +122,10 @@ class Registrar:
             raise Unavailable("the registration took too long, try again")
         return endpoint, token
 
-    async def _reserve(self, endpoint_id: str, wanted: Registration) -> Endpoint:
+    async def _reserve(self, endpoint_id: str, make_reservation: Callable[[], Endpoint]) -> Endpoint:
         """The reservation, or the endpoint that is registered with this id already."""
         while True:
-            reservation = _reservation(endpoint_id, wanted, self._reserved_for_ms)
+            reservation = make_reservation()
             try:
                 await self._store.insert(ENDPOINTS, reservation.to_document())
             except DuplicateKey:
@@ -197,6 +205,12 @@ def _reservation(endpoint_id: str, wanted: Registration, reserved_for_ms: int) -
         metadata=wanted.metadata,
         reserved_until=now + reserved_for_ms,
     )
+
+
+def _left_over(endpoint: Endpoint) -> Endpoint:
+    """A reservation in the place of an endpoint that is gone: rolling it back discards the tokens."""
+    gone = endpoint.unregistered()
+    return replace(gone, state=State.RESERVED, reserved_until=now_ms(), restamped=0, outbox=(), pending=None)
 
 
 def _is_over(reservation: Endpoint) -> bool:
