@@ -63,3 +63,40 @@ async def test_it_is_known_how_many_have_or_wait_for_their_turn() -> None:
         await asyncio.sleep(0)
         assert (serial.users("key"), serial.users("other")) == (3, 0)
     assert serial.users("key") == 0
+
+
+async def test_what_one_leaves_is_handed_to_the_next_who_waits() -> None:
+    serial = SerialByKey()
+    got: list[object] = []
+
+    async def take(leaves: object) -> None:
+        turn = serial.turn("key")
+        async with turn as left:
+            got.append(left)
+            turn.leaves = leaves
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as tasks:
+        for leaves in ("first", "second", "third"):
+            tasks.create_task(take(leaves))
+    await take("nothing is left for those who come later")
+
+    assert got == [None, "first", "second", None]
+
+
+async def test_what_was_left_for_one_who_gave_up_goes_to_the_next() -> None:
+    serial = SerialByKey()
+
+    async def take() -> object:
+        async with serial.turn("key") as left:
+            return left
+
+    async with asyncio.TaskGroup() as tasks:
+        turn = serial.turn("key")
+        async with turn:
+            turn.leaves = "something"
+            impatient = tasks.create_task(take())
+            patient = tasks.create_task(take())
+            await asyncio.sleep(0)
+        impatient.cancel()  # together with the turn that comes to it
+        assert await patient == "something"

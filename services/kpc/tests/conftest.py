@@ -57,6 +57,8 @@ class Backend:
     received: list[ClientData] = field(default_factory=list)
     silent_for: str | None = None
     """The endpoint that the extension never answers."""
+    delay: float = 0.0
+    """Seconds that the extension takes for a request."""
     versions: set[str] = field(default_factory=lambda: {APP_VERSION})
     tokens: dict[str, tuple[str, str]] = field(
         default_factory=lambda: {TOKEN: (ENDPOINT, TOKEN_ID), OTHER_TOKEN: (OTHER_ENDPOINT, OTHER_TOKEN_ID)}
@@ -148,6 +150,7 @@ class Backend:
         self.received.append(request)
         if request.endpoint_id is not None and request.endpoint_id == self.silent_for:
             await asyncio.Event().wait()
+        await asyncio.sleep(self.delay)
         status_code, payload, reason_phrase = self.answer
         return Reply(
             ExtensionData(

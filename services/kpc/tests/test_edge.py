@@ -158,6 +158,31 @@ async def test_a_device_whose_extension_is_slow_keeps_no_other_waiting(edge: Edg
         slow.cancel()
 
 
+async def test_a_request_has_its_time_from_when_the_one_before_it_was_answered(edge: Edge, backend: Backend) -> None:
+    await backend.serve_extension()
+    backend.delay = 0.1
+    edge._limits = replace(edge._limits, request_timeout=0.5)
+    async with asyncio.TaskGroup() as tasks:
+        path = backend.path(f"{TOKEN}/update")
+        requests = [tasks.create_task(edge.request("mqtt", path, b"", guesser=GUESSER)) for _ in range(10)]
+    assert [request.result().status_code for request in requests] == [200] * 10
+
+
+async def test_all_that_wait_behind_a_request_without_an_answer_run_out_of_time_with_it(
+    edge: Edge, backend: Backend
+) -> None:
+    await backend.serve_extension()
+    backend.silent_for = ENDPOINT
+    edge._limits = replace(edge._limits, request_timeout=0.5)
+    async with asyncio.TaskGroup() as tasks:
+        path = backend.path(f"{TOKEN}/update")
+        requests = [tasks.create_task(edge.request("mqtt", path, b"", guesser=GUESSER)) for _ in range(10)]
+        async with asyncio.timeout(1):
+            outcomes = [await request for request in requests]
+    assert [outcome.status_code for outcome in outcomes] == [504] * 10
+    assert len(backend.received) == 1
+
+
 async def test_no_more_requests_of_an_endpoint_wait_than_allowed(
     edge: Edge, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ def iso_timestamp(unix_ms: int) -> str:
     return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Deadline:
     """The moment, in UNIX milliseconds, after which nobody waits for the result any more."""
 
@@ -31,7 +31,7 @@ class Deadline:
     def of(cls, timestamp: int, timeout: int, *, longest: float) -> "Deadline":
         """The deadline of a received message; none (`timeout` 0) and far ones are cut to `longest` seconds."""
         latest = cls.after(longest)
-        return latest if timeout <= 0 else min(cls(timestamp + timeout), latest, key=lambda deadline: deadline.at_ms)
+        return latest if timeout <= 0 else min(cls(timestamp + timeout), latest)
 
     def remaining(self) -> float:
         """Seconds left, never negative."""

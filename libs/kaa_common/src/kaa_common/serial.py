@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Hashable
 from types import TracebackType
 
-Waiting = deque[asyncio.Future[None]]
+Waiting = deque[asyncio.Future[object]]
 """Those who wait for their turn, behind the one who has it."""
 
 
@@ -26,25 +26,30 @@ class SerialByKey:
 
 
 class Turn:
-    """An asynchronous context, entered when the turn comes. Mostly nobody has it, and then it costs next to nothing."""
+    """An asynchronous context, entered when the turn comes. Mostly nobody has it, and then it costs next to nothing.
 
-    __slots__ = ("_key", "_queues")
+    Entered it gives what the one before has left for it: None, unless that was waited for and left something.
+    """
+
+    __slots__ = ("_key", "_queues", "leaves")
 
     def __init__(self, queues: dict[Hashable, Waiting], key: Hashable) -> None:
+        self.leaves: object = None
         self._queues = queues
         self._key = key
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> object:
         queue = self._queues.get(self._key)
         if queue is None:
             self._queues[self._key] = deque()
-            return
-        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            return None
+        mine: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         queue.append(mine)
         try:
-            await mine
+            return await mine
         except asyncio.CancelledError:
             if not mine.cancelled():
+                self.leaves = mine.result()
                 self._pass_on()  # the turn came together with the cancellation
             elif mine in queue:
                 queue.remove(mine)
@@ -60,6 +65,6 @@ class Turn:
         while queue:
             waiting = queue.popleft()
             if not waiting.cancelled():
-                waiting.set_result(None)
+                waiting.set_result(self.leaves)
                 return
         del self._queues[self._key]

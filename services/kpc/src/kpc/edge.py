@@ -7,7 +7,7 @@ and one that floods waits for itself. Nobody gets more than a share: neither an 
 import logging
 from collections import Counter as Tally
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from prometheus_client import Counter
@@ -154,33 +154,56 @@ class Edge:
         default_request_id: int | None,
         on_identified: OnIdentified,
     ) -> Outcome:
-        deadline = Deadline.after(self._limits.request_timeout)
+        arrived = Deadline.after(self._limits.request_timeout)
         address = parse_address(path)
         resource = self._resource(address)
         if len(payload) > self._limits.max_payload:
             raise PayloadTooLarge(f"payload longer than {self._limits.max_payload} bytes")
         name = Name(address.app_version_name, address.extension, resource.token)
-        if resource.token is not None and self._turns.users(name) >= MAX_IN_TURN:
-            raise TooManyRequests("too many messages of this endpoint are waiting")
-        async with nullcontext() if resource.token is None else self._turns.turn(name):
+
+        async def carry(deadline: Deadline) -> Outcome:
             speaker = await self._speaker(name, guesser, deadline)
             await on_identified(speaker)
-            endpoint_id = None
-            if speaker.identity is not None:
-                endpoint_id = speaker.identity.endpoint_id
-                self.traffic.received(speaker.app_version, endpoint_id, len(payload))
-                self._rates.count(endpoint_id)
-            with self._share_of(speaker.app_version.tenant_id):
-                request = ClientData(
-                    **request_header(deadline, log.correlation_id.get()),
-                    app_version_name=name.app_version_name,
-                    endpoint_id=endpoint_id,
-                    resource_path=resource.path,
-                    request_id=default_request_id if resource.request_id is None else resource.request_id,
-                    payload=payload,
-                )
-                answer = (await self._rpc.call(CLIENT_DATA, name.extension, request)).message
-        return _outcome(answer, speaker, has_request_id=resource.request_id is not None)
+            request_id = default_request_id if resource.request_id is None else resource.request_id
+            answer = await self._ask(speaker, resource.path, request_id, payload, deadline)
+            return _outcome(answer, speaker, has_request_id=resource.request_id is not None)
+
+        return await (carry(arrived) if resource.token is None else self._in_turn(name, arrived, carry))
+
+    async def _in_turn(self, name: Name, arrived: Deadline, carry: Callable[[Deadline], Awaitable[Outcome]]) -> Outcome:
+        """Carry a request when all before it are done.
+
+        Its time begins anew whenever one of those is answered, as it is not its fault how many they are. When one is
+        not, as its extension is out of reach, the time of those that wait behind it runs out with its own.
+        """
+        if self._turns.users(name) >= MAX_IN_TURN:
+            raise TooManyRequests("too many messages of this endpoint are waiting")
+        turn = self._turns.turn(name)
+        async with turn as left:
+            turn.leaves = deadline = max(arrived, left) if isinstance(left, Deadline) else arrived
+            outcome = await carry(deadline)
+            if outcome.status_code < 500:
+                turn.leaves = Deadline.after(self._limits.request_timeout)
+            return outcome
+
+    async def _ask(
+        self, speaker: Speaker, resource_path: str, request_id: int | None, payload: bytes, deadline: Deadline
+    ) -> ExtensionData:
+        endpoint_id = None
+        if speaker.identity is not None:
+            endpoint_id = speaker.identity.endpoint_id
+            self.traffic.received(speaker.app_version, endpoint_id, len(payload))
+            self._rates.count(endpoint_id)
+        with self._share_of(speaker.app_version.tenant_id):
+            request = ClientData(
+                **request_header(deadline, log.correlation_id.get()),
+                app_version_name=speaker.name.app_version_name,
+                endpoint_id=endpoint_id,
+                resource_path=resource_path,
+                request_id=request_id,
+                payload=payload,
+            )
+            return (await self._rpc.call(CLIENT_DATA, speaker.name.extension, request)).message
 
     async def _speaker(self, name: Name, guesser: Guesser, deadline: Deadline) -> Speaker:
         app_version = await self._app_versions.get(name.app_version_name, deadline)
