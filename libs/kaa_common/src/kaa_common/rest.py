@@ -145,7 +145,20 @@ def rest_api(title: str, description: str, prefix: str, router: APIRouter, acces
     api.add_exception_handler(RequestValidationError, _answer_invalid_request)
     api.add_exception_handler(HTTPException, answer_http_error)
     api.add_exception_handler(Exception, answer_error)
+    _describe_answers(api.openapi())
     return BoundedBody(api, MAX_BODY)
+
+
+def _describe_answers(document: dict[str, Any]) -> None:
+    """Have the OpenAPI say how it is: a bad request gets a 400, no 422 of FastAPI's, and a body may be too long."""
+    for operation in (operation for methods in document["paths"].values() for operation in methods.values()):
+        answers = operation["responses"]
+        if "HTTPValidationError" in str(answers.get("422")):
+            del answers["422"]
+        if "requestBody" in operation:
+            answers.setdefault("413", answers["400"] | {"description": HTTPStatus(413).phrase})
+    for name in ("HTTPValidationError", "ValidationError"):
+        document.get("components", {}).get("schemas", {}).pop(name, None)
 
 
 class BoundedBody:
