@@ -59,7 +59,7 @@ class Register:
         )
         self.filter_sets = FilterSets(store)
 
-    def turn(self, endpoint_id: str) -> AbstractAsyncContextManager[None]:
+    def turn(self, endpoint_id: str) -> AbstractAsyncContextManager[object]:
         """Wait until what arrived before for this endpoint is done."""
         return self._turns.turn(endpoint_id)
 
