@@ -10,6 +10,7 @@ from kaa_common.errors import NotFound
 from kaa_common.messages.ecap import EndpointTokenRevokedEvent
 from kaa_common.messages.epmmp import GET_METADATA, EndpointMetadataGetRequest, EndpointMetadataGetResponse
 from kaa_common.rpc import Reply, Rpc, answer_header
+from support.openapi import undocumented
 
 pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
@@ -41,6 +42,7 @@ async def test_a_provisioned_token_is_shown_once(client: httpx.AsyncClient, toke
     created = await provision(client)
     assert created.status_code == 201
     body = created.json()
+    assert created.headers["Cache-Control"] == "no-store"
     assert set(body) == {"token", "endpointTokenId", "applicationName", "status", "createdDate"}
     assert (body["applicationName"], body["status"]) == ("app", "Inactive")
     assert TIMESTAMP.fullmatch(body["createdDate"])
@@ -67,23 +69,25 @@ async def test_a_provided_token_is_taken_once(client: httpx.AsyncClient) -> None
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("body", "field"),
     [
-        '{"applicationName": "app", "token": ""}',
-        '{"applicationName": "app", "token": "a/b"}',
-        '{"applicationName": "app", "token": "a\\u0000"}',
-        '{"applicationName": "app", "token": 7}',
-        '{"applicationName": "other"}',
-        '{"applicationName": "app", "x": 1}',
-        "{}",
-        "[]",
-        "{",
+        ('{"applicationName": "app", "token": ""}', "token: "),
+        ('{"applicationName": "app", "token": "a/b"}', "token: "),
+        ('{"applicationName": "app", "token": "a\\u0000"}', "token: "),
+        ('{"applicationName": "app", "token": 7}', "token: "),
+        ('{"applicationName": "other"}', "applicationName: "),
+        ('{"applicationName": "app", "x": 1}', "x: "),
+        ("{}", "applicationName: "),
+        ("[]", "body: "),
+        ("{", "JSON"),
     ],
 )
-async def test_a_bad_request_for_a_token_is_refused(client: httpx.AsyncClient, body: str) -> None:
+async def test_a_bad_request_for_a_token_is_refused_naming_the_field(
+    client: httpx.AsyncClient, body: str, field: str
+) -> None:
     answer = await client.post(PATH, content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 400
-    assert answer.json()["message"]
+    assert field in answer.json()["message"]
 
 
 async def test_a_token_for_an_unknown_endpoint_is_not_found(client: httpx.AsyncClient) -> None:
@@ -122,9 +126,17 @@ async def test_tokens_are_listed_by_status(client: httpx.AsyncClient, tokens: To
     assert answer.json()["totalElements"] == 2
 
 
-@pytest.mark.parametrize("query", ["status=Gone", "limit=0", "limit=1001", "offset=-1", "order=UP"])
-async def test_a_bad_query_is_refused(client: httpx.AsyncClient, query: str) -> None:
-    assert (await client.get(f"{PATH}?{query}")).status_code == 400
+@pytest.mark.parametrize("query", ["status=Gone", "status=", "limit=0", "limit=1001", "offset=-1", "order=UP"])
+async def test_a_bad_query_is_refused_naming_the_parameter(client: httpx.AsyncClient, query: str) -> None:
+    answer = await client.get(f"{PATH}?{query}")
+    assert answer.status_code == 400
+    assert answer.json()["message"].startswith(f"query.{query.partition('=')[0]}")
+
+
+async def test_a_path_that_no_endpoint_has_is_refused(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/endpoints/a%20b/tokens")
+    assert answer.status_code == 400
+    assert answer.json()["message"].startswith("path.endpointId: ")
 
 
 async def test_a_reader_who_has_the_list_gets_304(client: httpx.AsyncClient, tokens: Tokens) -> None:
@@ -181,3 +193,21 @@ async def test_no_token_is_logged(client: httpx.AsyncClient, caplog: pytest.LogC
 async def test_an_api_key_is_required(client: httpx.AsyncClient) -> None:
     del client.headers["X-API-Key"]
     assert (await client.get(PATH)).status_code == 401
+
+
+async def test_the_openapi_document_is_complete(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+    tokens = "/cm/api/v1/endpoints/{endpointId}/tokens"
+    codes = {
+        (method, path): set(operation["responses"]) - {"400", "401", "403", "500", "503"}
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert codes == {
+        ("get", tokens): {"200", "304", "404"},
+        ("post", tokens): {"201", "404", "409", "413", "504"},
+        ("get", f"{tokens}/{{tokenId}}"): {"200", "304", "404"},
+        ("put", f"{tokens}/{{tokenId}}/status"): {"200", "404", "409", "412", "413"},
+        ("delete", f"{tokens}/{{tokenId}}"): {"200", "404", "412"},
+    }
+    assert undocumented(document) == []

@@ -8,11 +8,11 @@ from kaa_common.rpc import Rpc
 from support.scopes import all_but, answers, declared_scopes, refusal
 
 SCOPES = {
-    "GET /endpoints/{endpoint_id}/tokens": "endpoint:read",
-    "POST /endpoints/{endpoint_id}/tokens": "endpoint:update",
-    "GET /endpoints/{endpoint_id}/tokens/{token_id}": "endpoint:read",
-    "PUT /endpoints/{endpoint_id}/tokens/{token_id}/status": "endpoint:update",
-    "DELETE /endpoints/{endpoint_id}/tokens/{token_id}": "endpoint:update",
+    "GET /endpoints/{endpointId}/tokens": "endpoint:read",
+    "POST /endpoints/{endpointId}/tokens": "endpoint:update",
+    "GET /endpoints/{endpointId}/tokens/{tokenId}": "endpoint:read",
+    "PUT /endpoints/{endpointId}/tokens/{tokenId}/status": "endpoint:update",
+    "DELETE /endpoints/{endpointId}/tokens/{tokenId}": "endpoint:update",
 }
 
 

@@ -17,10 +17,12 @@ ALPHABET: Final = string.ascii_letters + string.digits
 # The separators of topics and their wildcards would make another topic of it, control characters no topic at all.
 _VALUE = re.compile(r"[^+#/.\x00-\x1f\x7f-\x9f]{1,128}")
 _APPLICATION_NAME = re.compile(r"[a-z0-9_-]{1,64}")
-_ENDPOINT_ID = re.compile(r"[a-zA-Z0-9._~-]{1,128}")
+ENDPOINT_ID: Final = r"^[a-zA-Z0-9._~-]{1,128}$"
 
 
 class TokenStatus(StrEnum):
+    """Whether a token, or client credentials, may be used."""
+
     INACTIVE = "Inactive"
     """Never used yet."""
     ACTIVE = "Active"
@@ -61,16 +63,16 @@ class Token:
 def new_token(token_id: str, tenant_id: str, app_name: str, endpoint_id: str, now_ms: int) -> Token:
     """Raises BadRequest when one of the names cannot be one."""
     if _APPLICATION_NAME.fullmatch(app_name) is None:
-        raise BadRequest("an application name is 1 to 64 lower case letters, digits, _ and -")
-    if _ENDPOINT_ID.fullmatch(endpoint_id) is None:
-        raise BadRequest("an endpoint id is 1 to 128 letters, digits and . _ ~ -")
+        raise BadRequest("appName: 1 to 64 lower case letters, digits, _ and -")
+    if re.fullmatch(ENDPOINT_ID, endpoint_id) is None:
+        raise BadRequest("endpointId: 1 to 128 letters, digits and . _ ~ -")
     return Token(id=token_id, tenant_id=tenant_id, app_name=app_name, endpoint_id=endpoint_id, created_ms=now_ms)
 
 
 def check_value(value: str) -> None:
     """Raises BadRequest, without the value in it, when it cannot be a token."""
     if _VALUE.fullmatch(value) is None:
-        raise BadRequest("a token is 1 to 128 characters other than + # / . and control characters")
+        raise BadRequest("token: 1 to 128 characters other than + # / . and control characters")
 
 
 def generate_value(length: int, choose: Callable[[str], str]) -> str:
@@ -79,8 +81,8 @@ def generate_value(length: int, choose: Callable[[str], str]) -> str:
 
 
 def status_named(name: str) -> TokenStatus:
-    """Raises BadRequest when there is no such status."""
+    """The target of a transition. Raises BadRequest when there is no such status."""
     try:
         return TokenStatus(name)
     except ValueError:
-        raise BadRequest(f"a token status is one of {', '.join(TokenStatus)}") from None
+        raise BadRequest(f"targetStatus: one of {', '.join(TokenStatus)}") from None

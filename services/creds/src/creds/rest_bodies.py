@@ -5,29 +5,44 @@ from typing import Annotated, Any, Self
 from pydantic import Field
 
 from creds.cut_off import Receipt
-from creds.model import Token
+from creds.model import Token, TokenStatus
 from kaa_common.clock import iso_timestamp
 from kaa_common.rest import Body
 
+EXAMPLE_ENDPOINT_ID = "4c9eeb7c-0ed0-4b0a-8b4c-0d3f4f0e2a11"
+EXAMPLE_TOKEN_ID = "e7787dd3-78b1-453e-8820-a3752e4dfcb0"  # noqa: S105 # an id, and no token
 Timestamp = Annotated[str, Field(examples=["2017-03-17T11:30:02.643Z"])]
-Status = Annotated[str, Field(examples=["Active"])]
+StatusName = Annotated[TokenStatus, Field(strict=False, examples=["Active"])]
+ApplicationName = Annotated[str, Field(examples=["smart_kettle"])]
+TokenValue = Annotated[str, Field(description="What the device identifies itself with.", examples=["JTjdbENzHh"])]
+Milliseconds = Annotated[float, Field(examples=[2.4])]
 
 
 class NewTokenBody(Body):
     """A token to provision."""
 
-    application_name: Annotated[str, Field(description="That of the endpoint.")]
-    token: Annotated[str | None, Field(description="Generated when it is missing.")] = None
+    application_name: Annotated[ApplicationName, Field(description="That of the endpoint.")]
+    token: Annotated[
+        str | None,
+        Field(
+            description="1 to 128 characters other than + # / . and control characters; generated when it is missing.",
+            examples=["JTjdbENzHh"],
+        ),
+    ] = None
 
 
 class StatusBody(Body):
-    status: Status
+    """The status to change into."""
+
+    status: Annotated[StatusName, Field(examples=["Suspended"])]
 
 
 class ConfirmationBody(Body):
+    """A replica that confirmed."""
+
     replica_id: Annotated[str, Field(examples=["kpc-1f0c5e2a7b9d"])]
-    ended_sessions: Annotated[int, Field(description="Sessions of the endpoint that were ended.")]
-    milliseconds: Annotated[float, Field(description="Until the replica confirmed.")]
+    ended_sessions: Annotated[int, Field(description="Sessions that were ended there.", examples=[1])]
+    milliseconds: Annotated[Milliseconds, Field(description="Until the replica confirmed.")]
 
 
 class CutOffBody(Body):
@@ -36,9 +51,12 @@ class CutOffBody(Body):
     confirmed: list[ConfirmationBody]
     pending: Annotated[
         list[str],
-        Field(description="Replicas that did not confirm in time; they ask again before they let anything in."),
+        Field(
+            description="Replicas that did not confirm in time; they ask again before they let anything in.",
+            examples=[["kpc-5b1e90a7c3d2"]],
+        ),
     ]
-    milliseconds: Annotated[float, Field(description="Until all had confirmed or the time was over.")]
+    milliseconds: Annotated[Milliseconds, Field(description="Until all had confirmed or the time was over.")]
 
     @classmethod
     def of(cls, receipt: Receipt) -> Self:
@@ -57,15 +75,19 @@ class CutOffBody(Body):
 
 
 class WithdrawnBody(Body):
+    """The answer to a deletion."""
+
     cut_off: CutOffBody
 
 
 class TokenBody(Body):
-    endpoint_token_id: str
-    application_name: str
-    status: Status
+    """A token, without its value."""
+
+    endpoint_token_id: Annotated[str, Field(examples=[EXAMPLE_TOKEN_ID])]
+    application_name: ApplicationName
+    status: StatusName
     created_date: Timestamp
-    update_date: Timestamp | None = None
+    update_date: Annotated[Timestamp | None, Field(description="When its status was changed last.")] = None
 
     @classmethod
     def of(cls, token: Token) -> Self:
@@ -73,6 +95,8 @@ class TokenBody(Body):
 
 
 class ChangedTokenBody(TokenBody):
+    """A token whose status was changed."""
+
     cut_off: Annotated[CutOffBody | None, Field(description="When the token is suspended or revoked.")] = None
 
     @classmethod
@@ -83,7 +107,7 @@ class ChangedTokenBody(TokenBody):
 class ProvisionedTokenBody(TokenBody):
     """The only answer that ever has the value of the token."""
 
-    token: str
+    token: TokenValue
 
     @classmethod
     def with_value(cls, token: Token, value: str) -> Self:
@@ -91,15 +115,17 @@ class ProvisionedTokenBody(TokenBody):
 
 
 class TokensBody(Body):
+    """A page of tokens."""
+
     content: list[TokenBody]
-    total_elements: int
+    total_elements: Annotated[int, Field(description="Of all pages.", examples=[1])]
 
 
 def _fields(token: Token) -> dict[str, Any]:  # Any: keyword arguments
     fields = {
         "endpoint_token_id": token.id,
         "application_name": token.app_name,
-        "status": str(token.status),
+        "status": token.status,
         "created_date": iso_timestamp(token.created_ms),
     }
     if token.updated_ms is not None:

@@ -9,14 +9,14 @@ from support.scopes import all_but, answers, declared_scopes, refusal
 SCOPES = {
     "GET /basic-credentials": "tenant:basic-credentials:read",
     "POST /basic-credentials": "tenant:basic-credentials:create",
-    "GET /basic-credentials/{credentials_id}": "tenant:basic-credentials:read",
-    "PUT /basic-credentials/{credentials_id}/status": "tenant:basic-credentials:update",
-    "DELETE /basic-credentials/{credentials_id}": "tenant:basic-credentials:update",
+    "GET /basic-credentials/{id}": "tenant:basic-credentials:read",
+    "PUT /basic-credentials/{id}/status": "tenant:basic-credentials:update",
+    "DELETE /basic-credentials/{id}": "tenant:basic-credentials:update",
     "GET /x509-credentials": "tenant:x509-credentials:read",
     "POST /x509-credentials": "tenant:x509-credentials:create",
-    "GET /x509-credentials/{credentials_id}": "tenant:x509-credentials:read",
-    "PUT /x509-credentials/{credentials_id}/status": "tenant:x509-credentials:update",
-    "DELETE /x509-credentials/{credentials_id}": "tenant:x509-credentials:update",
+    "GET /x509-credentials/{id}": "tenant:x509-credentials:read",
+    "PUT /x509-credentials/{id}/status": "tenant:x509-credentials:update",
+    "DELETE /x509-credentials/{id}": "tenant:x509-credentials:update",
     "GET /ca-certificates": "tenant:x509-credentials:read",
 }
 

@@ -65,14 +65,6 @@ class CertificateCredentials(Credentials):
     valid_until_ms: int
 
 
-def state_named(name: str) -> State:
-    """Raises BadRequest when there is no such state."""
-    try:
-        return State(name)
-    except ValueError:
-        raise BadRequest(f"status: one of {', '.join(State)}") from None
-
-
 def check_password(password: str) -> None:
     """Raises BadRequest, without the password in it, when it cannot be one."""
     if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH or _CONTROL.search(password):

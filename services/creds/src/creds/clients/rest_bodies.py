@@ -24,10 +24,10 @@ MAX_CSR_LENGTH = 16_384
 """Characters: a request with an RSA key of 4096 bits has 1,700."""
 
 PEM_EXAMPLE = "-----BEGIN CERTIFICATE-----\nMIIBtDCC...\n-----END CERTIFICATE-----\n"
+CSR_EXAMPLE = "-----BEGIN CERTIFICATE REQUEST-----\nMIHTMHsC...\n-----END CERTIFICATE REQUEST-----\n"
 KEY_EXAMPLE = "-----BEGIN PRIVATE KEY-----\nMIGHAgEA...\n-----END PRIVATE KEY-----\n"
-STATES = {"enum": [str(state) for state in State]}
 Id = Annotated[str, Field(examples=["0b9c4a3e-7d0f-4a51-9b52-8f3f6c1f0d27"])]
-StateName = Annotated[str, Field(examples=["Active"], json_schema_extra=STATES)]
+StateName = Annotated[State, Field(examples=["Active"])]
 Username = Annotated[str, Field(examples=["cover-antelope"])]
 CommonName = Annotated[str, Field(examples=["disheartened-delicacy"])]
 CutOffOfChange = Annotated[CutOffBody | None, Field(description="When the credentials are suspended or revoked.")]
@@ -71,12 +71,9 @@ class NewX509CredentialsBody(Body):
             description="Signing request (PKCS #10, PEM) of a client that keeps its private key to itself. "
             "When it is missing, a key is made.",
             max_length=MAX_CSR_LENGTH,
+            examples=[CSR_EXAMPLE],
         ),
     ] = None
-
-
-class StateChangeBody(Body):
-    status: Annotated[str, Field(examples=["Suspended"], json_schema_extra=STATES)]
 
 
 class CredentialsBody(Body):
@@ -84,10 +81,12 @@ class CredentialsBody(Body):
     state: StateName
     created_date: Timestamp
     updated_date: Timestamp
-    last_use_date: Annotated[str | None, Field(description="At most a minute late.")] = None
+    last_use_date: Annotated[Timestamp | None, Field(description="At most a minute late.")] = None
 
 
 class BasicCredentialsBody(CredentialsBody):
+    """Basic credentials, without the password."""
+
     username: Username
 
     @classmethod
@@ -106,10 +105,14 @@ class CreatedBasicCredentialsBody(BasicCredentialsBody):
 
 
 class ChangedBasicCredentialsBody(BasicCredentialsBody):
+    """Basic credentials whose state was changed."""
+
     cut_off: CutOffOfChange = None
 
 
 class X509CredentialsBody(CredentialsBody):
+    """X.509 credentials, without the certificate and its private key."""
+
     common_name: CommonName
     serial_number: Annotated[
         str, Field(description="Base 10.", examples=["481322841591230125307308739340986366174349561025"])
@@ -148,6 +151,8 @@ class IssuedX509CredentialsBody(X509CredentialsBody):
 
 
 class ChangedX509CredentialsBody(X509CredentialsBody):
+    """X.509 credentials whose state was changed."""
+
     cut_off: CutOffOfChange = None
 
 
@@ -158,7 +163,7 @@ def cut_off_of(receipt: Receipt | None) -> CutOffBody | None:
 def _fields(credentials: Credentials, last_use: int | None) -> dict[str, Any]:  # Any: keyword arguments
     fields = {
         "id": credentials.id,
-        "state": str(credentials.state),
+        "state": credentials.state,
         "created_date": iso_timestamp(credentials.created_ms),
         "updated_date": iso_timestamp(credentials.updated_ms),
     }
