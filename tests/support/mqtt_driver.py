@@ -43,7 +43,7 @@ def drive(stream: bytes, piece: int) -> list[Event]:
 def _events(session: ServerSession) -> list[Event]:
     """What happens until nothing happens any more."""
     happened: list[Event] = []
-    while events := session.events(2):
+    while (events := session.events(2)) or session.has_unread:
         for event in events:
             _handle(session, event)
         happened += events

@@ -305,6 +305,19 @@ async def test_no_more_calls_run_than_allowed_and_nothing_is_lost() -> None:
         assert [packet.packet_id for packet in handler.handled] == list(range(1, 1001))
 
 
+async def test_a_client_that_floods_takes_turns_with_the_others() -> None:
+    """Everything is there when the server looks: the flood first, then one message of somebody else."""
+    handler, flood = EchoHandler(), 500
+    async with local_server(handler) as server, client_of(server) as one, client_of(server) as other:
+        for reader, _ in (one, other):
+            assert await reader.readexactly(4) == ACCEPTED
+        one[1].write(publish(1, 1, b"flood") + PINGREQ * flood + publish(1, 2, b"flood"))
+        other[1].write(publish(1, 3, b"other"))
+        await until(lambda: len(handler.handled) == 3)
+        assert [message.payload for message in handler.handled] == [b"flood", b"other", b"flood"]
+        assert (await one[0].readexactly(2 * flood + 34)).count(PINGRESP) == flood
+
+
 async def test_a_client_that_reads_late_is_not_read_meanwhile_and_gets_everything() -> None:
     handler = EchoHandler()
     handler.answer = b"x" * 100_000

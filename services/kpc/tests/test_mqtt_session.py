@@ -146,12 +146,38 @@ def test_answers_to_a_qos_2_message_we_never_sent_are_a_violation(answer: bytes)
     assert_violation(session, feed(session, answer))
 
 
-def test_at_most_limit_events_are_read_and_the_rest_later() -> None:
+def test_at_most_limit_packets_are_read_and_the_rest_later() -> None:
     session = connected_session()
-    stream = b"".join(publish(1, packet_id) for packet_id in range(1, 6)) + DISCONNECT
-    assert feed(session, stream, limit=2) == [received(1, 1), received(1, 2)]
-    assert session.events(2) == [received(1, 3), received(1, 4)]
-    assert session.events(9) == [received(1, 5), Disconnected(reason=DisconnectReason.CLEAN)]
+    assert feed(session, PINGREQ + publish(1, 1) + publish(1, 2) + PINGREQ, limit=2) == [received(1, 1)]
+    assert session.has_unread
+    assert session.events(1) == [received(1, 2)]
+    assert session.has_unread
+    assert session.events(1) == []
+    assert not session.has_unread
+    assert session.data_to_send() == PINGRESP * 2
+
+
+def test_a_packet_counts_as_many_as_it_has_topic_filters() -> None:
+    session = connected_session()
+    three_filters = b"\xa2\x0b\x00\x01" + b"\x00\x01a" * 3
+    assert len(feed(session, three_filters * 3, limit=4)) == 2
+    assert session.has_unread
+    assert len(session.events(4)) == 1
+
+
+def test_an_end_that_was_not_come_to_is_unread() -> None:
+    session = connected_session()
+    session.receive_eof()
+    assert feed(session, publish(1, 1), limit=1) == [received(1, 1)]
+    assert session.has_unread
+    assert session.events(1) == [Disconnected(reason=DisconnectReason.EOF)]
+    assert not session.has_unread
+
+
+def test_the_beginning_of_a_packet_is_nothing_to_wait_for() -> None:
+    session = connected_session()
+    assert feed(session, publish(1, 1) + b"\x30", limit=9) == [received(1, 1)]
+    assert not session.has_unread
 
 
 def test_qos_0_is_delivered_and_not_acknowledged() -> None:

@@ -98,6 +98,8 @@ async def test_a_device_that_reads_nothing_keeps_nobody_waiting(platform: Platfo
             await asyncio.to_thread(neighbour.goes_on)
 
 
+FLOODING = 10
+"""Clients at once."""
 FLOODS = {
     "pings": PINGREQ * 20_000,
     "messages for nobody": publish_packet("nobody/listens", b"x", None) * 10_000,
@@ -116,18 +118,29 @@ FLOODS = {
 
 
 @pytest.mark.parametrize("what", FLOODS)
-async def test_a_flood_of_one_client_stops_nobody_else(platform: Platform, neighbour: Neighbour, what: str) -> None:
-    """Whether it reads what it is told or not: it takes its turns, no more."""
-    async with mqtt_connection(platform.stack.mqtt_port) as (reader, writer), asyncio.timeout(PATIENCE):
-        writer.write(CONNECT)
-        assert await reader.readexactly(4) == ACCEPTED
-        async with asyncio.TaskGroup() as tasks:
-            reading = tasks.create_task(drain(reader))
-            writer.write(FLOODS[what])
-            with suppress(ConnectionError):
-                await writer.drain()
+async def test_a_flood_of_ten_clients_stops_nobody_else(platform: Platform, neighbour: Neighbour, what: str) -> None:
+    """Whether they read what they are told or not: they take their turns, no more."""
+
+    async def flood() -> None:
+        async with mqtt_connection(platform.stack.mqtt_port) as (reader, writer):
+            writer.write(CONNECT)
+            assert await reader.readexactly(4) == ACCEPTED
+            flooding.release()
+            async with asyncio.TaskGroup() as tasks:
+                reading = tasks.create_task(drain(reader))
+                writer.write(FLOODS[what])
+                await leave.wait()
+                reading.cancel()
+
+    flooding, leave = asyncio.Semaphore(0), asyncio.Event()
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as clients:
+        for _ in range(FLOODING):
+            clients.create_task(flood())
+        for _ in range(FLOODING):
+            await flooding.acquire()
+        for _ in range(10):
             await asyncio.to_thread(neighbour.goes_on)
-            reading.cancel()
+        leave.set()
 
 
 async def drain(reader: asyncio.StreamReader) -> None:

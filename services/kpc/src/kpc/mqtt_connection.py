@@ -35,8 +35,9 @@ TOO_LARGE = Counter("kpc_mqtt_too_large", "Messages not sent, as they were large
 TransportName = Literal["tcp", "tls", "ws"]
 
 READ_SIZE = 16 * 1024
-"""Bytes read at once, into one buffer for all connections. It bounds what a paused connection holds unread, and for how
-long one client's flood of small packets keeps the event loop from the others."""
+"""Bytes read at once, into one buffer for all connections. It bounds what a paused connection holds unread."""
+PACKETS_AT_ONCE = 8
+"""Packets of one client that are taken in before others get their turn: half a millisecond."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,16 +209,30 @@ class Connection(asyncio.BufferedProtocol):
     # How it is done
 
     def pump(self) -> None:
-        """Turn what was received into calls of the handler, then see to reading, writing and closing."""
+        """Turn what was received into calls of the handler, then see to reading, writing and closing.
+
+        What is more than a turn's worth waits in line for the next.
+        """
         self._pump_scheduled = False
-        if self._session.close_expected() or self._may_start_calls():
-            for event in self._session.events(self._server.limits.max_calls - self._calls):
-                self._dispatch(event)
+        if not self._session.has_unread:
+            self._take_in()
+        if self._session.has_unread and self._may_start_calls():
+            self._server.wait_in_line(self)
         if self._end is not None and self._calls == 0 and self._accepted:
             self._accepted = False
             self._server.start_farewell(self._say_goodbye(self._end))
         self._regulate_reading()
         self._flush()
+
+    def take_turn(self) -> None:
+        """Take in some of what waits to be read."""
+        self._take_in()
+        self.pump()
+
+    def _take_in(self) -> None:
+        if self._session.close_expected() or self._may_start_calls():
+            for event in self._session.events(min(PACKETS_AT_ONCE, self._server.limits.max_calls - self._calls)):
+                self._dispatch(event)
 
     def _may_start_calls(self) -> bool:
         server = self._server
@@ -309,7 +324,7 @@ class Connection(asyncio.BufferedProtocol):
         self.pump()
 
     def _regulate_reading(self) -> None:
-        wanted = self._closing or self._may_start_calls()
+        wanted = self._closing or (self._may_start_calls() and not self._session.has_unread)
         if wanted is self._reading or self._transport.is_closing():
             return
         self._reading = wanted

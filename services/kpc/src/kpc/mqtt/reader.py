@@ -33,6 +33,11 @@ class PacketReader:
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         self._buffer += data
 
+    @property
+    def has_bytes(self) -> bool:
+        """Whether there is more than what was read, be it only the beginning of a packet."""
+        return len(self._buffer) > 0
+
     def next_packet(self) -> ClientPacket | None:
         """The next packet, or None until more bytes are fed.
 

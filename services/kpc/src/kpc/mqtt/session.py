@@ -58,6 +58,7 @@ class ServerSession:
         "_end",
         "_end_told",
         "_eof",
+        "_has_unread",
         "_inbound",
         "_limits",
         "_outbound",
@@ -72,7 +73,7 @@ class ServerSession:
         self._reader = PacketReader(limits)
         self._state = State.AWAITING_CONNECT
         self._deadlines = Deadlines(limits, now)
-        self._eof = False
+        self._eof = self._has_unread = False
         self._end: Disconnected | None = None
         self._end_told = False
         self._terms: Terms | None = None
@@ -94,15 +95,20 @@ class ServerSession:
         self._eof = True
 
     def events(self, limit: int) -> list[Event]:
-        """What happened, in order, at most *limit* events and then perhaps Disconnected; the rest stays unread."""
+        """What happened, in order, with the next *limit* packets; what came behind them stays unread.
+
+        A packet counts as one, and as many as it has topic filters: that is what it costs.
+        """
         events: list[Event] = []
         try:
-            while len(events) < limit and self._state in (State.AWAITING_CONNECT, State.CONNECTED) and not self.is_full:
+            while limit > 0 and self._state in (State.AWAITING_CONNECT, State.CONNECTED) and not self.is_full:
                 packet = self._reader.next_packet()
+                self._has_unread = packet is not None and (self._eof or self._reader.has_bytes)
                 if packet is None:
                     if self._eof:
                         self._close(DisconnectReason.EOF)
                     break
+                limit -= _weight(packet)
                 self._deadlines.packet_came()
                 if isinstance(packet, Disconnect):
                     self._check_goodbye(packet)
@@ -123,6 +129,11 @@ class ServerSession:
     def close_expected(self) -> bool:
         """Whether the session is over: write what is left, then close the connection."""
         return self._state is State.CLOSED
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether `events` stopped at its limit: there may be packets, or an end, that it has not come to."""
+        return self._has_unread and self._state is not State.CLOSED
 
     @property
     def is_full(self) -> bool:
@@ -291,3 +302,12 @@ class ServerSession:
     def _send_due_answers(self) -> None:
         for answer in self._inbound.due():
             self._send(answer)
+
+
+def _weight(packet: ClientPacket) -> int:
+    match packet:
+        case Subscribe():
+            return len(packet.subscriptions)
+        case Unsubscribe():
+            return len(packet.topic_filters)
+    return 1

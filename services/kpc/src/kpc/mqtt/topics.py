@@ -1,5 +1,7 @@
 """Topic names and topic filters (MQTT 3.1.1 §4.7, MQTT 5 §4.7 and §4.8)."""
 
+import re
+
 from kpc.mqtt.checks import check, check_text
 from kpc.mqtt.errors import InvalidPacketError
 from kpc.mqtt.reasons import ReasonCode
@@ -15,21 +17,15 @@ def check_topic_name(topic: str) -> None:
     check("+" not in topic and "#" not in topic, "a wildcard in a topic name", ReasonCode.TOPIC_NAME_INVALID)
 
 
+# [MQTT-4.7.3-1] at least one character; [MQTT-4.7.1-2] "#" is the last one, and a level of its own; [MQTT-4.7.1-3] "+"
+# "MUST occupy an entire level of the filter."
+_FILTER = re.compile(r"(?!\Z)(?:(?:\+|[^+#/]*+)/)*+(?:[+#]|[^+#/]*+)")
+
+
 def check_topic_filter(topic_filter: str) -> None:
     check_text(topic_filter)
-    if not _is_topic_filter(topic_filter):
+    if not _FILTER.fullmatch(topic_filter):
         raise InvalidPacketError("an empty topic filter, or a misplaced wildcard", ReasonCode.TOPIC_FILTER_INVALID)
-
-
-def _is_topic_filter(topic_filter: str) -> bool:
-    if "#" not in topic_filter and "+" not in topic_filter:
-        return topic_filter != ""  # [MQTT-4.7.3-1]
-    *parents, last = topic_filter.split("/")
-    # [MQTT-4.7.1-2] "it MUST be the last character specified in the Topic Filter."
-    if any("#" in level for level in parents) or ("#" in last and last != "#"):
-        return False
-    # [MQTT-4.7.1-3] "Where it is used it MUST occupy an entire level of the filter."
-    return all(level == "+" for level in (*parents, last) if "+" in level)
 
 
 def matches(topic_filter: str, levels: list[str]) -> bool:
