@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from kaa_cli.commands.clients import CLIENTS, seconds, show_cut_off
+from kaa_cli.commands.clients import CLIENTS, seconds
 from kaa_cli.main import main
 from support.stack import Stack
 
@@ -120,13 +120,12 @@ def test_a_time_to_live_has_a_unit() -> None:
             seconds(text)
 
 
-def test_a_receipt_names_who_did_not_confirm() -> None:
-    confirmed = {"replicaId": "kpc-1", "endedSessions": 2, "milliseconds": 3.5}
-    receipt = {"confirmed": [confirmed], "pending": ["kpc-2\x1b"], "milliseconds": 1000.5}
-    assert show_cut_off(receipt) == (
-        "cut off on 1 of 2 replicas in 1000.5 ms; sessions ended: 2\n"
-        "not confirmed yet by kpc-2\N{REPLACEMENT CHARACTER}"
-    )
+def test_the_authorities_verify_a_certificate(kaa: Kaa) -> None:
+    leaf, tenant = x509.load_pem_x509_certificates(parsed(kaa, "x509", "create")["certificateChain"].encode())
+    authorities = x509.load_pem_x509_certificates(kaa("ca", "show").encode())
+    assert tenant in authorities
+    leaf.verify_directly_issued_by(tenant)
+    tenant.verify_directly_issued_by(authorities[0])
 
 
 def test_every_command_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:

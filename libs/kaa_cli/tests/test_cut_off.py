@@ -9,7 +9,11 @@ def test_a_receipt_says_who_confirmed_and_how_many_sessions_ended() -> None:
 
 def test_a_receipt_names_who_did_not_confirm() -> None:
     confirmed = [{"replicaId": "kpc-1", "endedSessions": 1, "milliseconds": 3.0}]
-    receipt = {"confirmed": confirmed, "pending": ["kpc-2", "kpc-3"], "milliseconds": 1000.0}
+    receipt = {"confirmed": confirmed, "pending": ["kpc-2", "kpc-3\x1b"], "milliseconds": 1000.0}
     first, second = show_receipt(receipt).splitlines()
-    assert first == "cut off on 1 replica within 1000 ms, 1 session ended"
-    assert second.startswith("not confirmed by kpc-2, kpc-3:")
+    assert first == "cut off on 1 of 3 replicas within 1000 ms, 1 session ended"
+    assert second.startswith("not confirmed by kpc-2, kpc-3\N{REPLACEMENT CHARACTER}:")
+
+
+def test_a_receipt_says_when_there_was_nobody() -> None:
+    assert show_receipt({"confirmed": [], "pending": [], "milliseconds": 0.1}).startswith("nobody to cut off")

@@ -118,6 +118,10 @@ def test_an_endpoint_and_its_tokens_from_their_creation_to_their_end(kaa: Kaa) -
     created = parsed(kaa, "token", "create", "e1")
     assert created["applicationName"] == "ends"
     assert "(2 of 2)" in kaa("token", "list", "e1")
+    assert "(2 of 2)" in kaa("token", "list", "e1", "--status", "Inactive", "--status", "Active")
+    assert "(0 of 0)" in kaa("token", "list", "e1", "--status", "Revoked")
+    oldest_first = parsed(kaa, "token", "list", "e1", "--order", "ASC")["content"]
+    assert oldest_first[1]["endpointTokenId"] == created["endpointTokenId"]
     assert "Inactive" in kaa("token", "show", "e1", created["endpointTokenId"])
     token = ("e1", created["endpointTokenId"])
     assert "cut off on 1 replica" in kaa("token", "suspend", *token)

@@ -47,26 +47,35 @@ class RestClient:
         Raises CommandError with the server's message.
         """
         headers = None if content is None else {"Content-Type": "application/json"}
+        response = self._send(method, path, params=params, json=body, content=content, headers=headers)
+        if not response.content:
+            return None
         try:
-            response = self._client.request(method, path, params=params, json=body, content=content, headers=headers)
+            return response.json()
+        except ValueError:
+            raise CommandError(f"{response.url} did not answer with JSON; is it the platform's address?") from None
+
+    def text(self, method: str, path: str) -> str:
+        """The text of a successful answer that is not JSON. Raises CommandError with the server's message."""
+        return self._send(method, path).text
+
+    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:  # Any: as httpx takes it
+        """A successful response."""
+        try:
+            response = self._client.request(method, path, **request)
         except (httpx.TransportError, httpx.InvalidURL) as exc:
             raise CommandError(f"cannot reach {self._url} ({exc}); is the platform running there?") from exc
-        content = _json(response)
         if response.is_success:
-            return content
-        message = content.get("message") if isinstance(content, dict) else None
-        raise CommandError(message or f"the server answered {response.status_code} {response.reason_phrase}")
+            return response
+        raise CommandError(_message(response) or f"the server answered {response.status_code} {response.reason_phrase}")
 
 
-def _json(response: httpx.Response) -> Any:
-    if not response.content:
-        return None
+def _message(response: httpx.Response) -> str | None:
     try:
-        return response.json()
+        content = response.json()
     except ValueError:
-        if response.is_success:
-            raise CommandError(f"{response.url} did not answer with JSON; is it the platform's address?") from None
         return None
+    return content.get("message") if isinstance(content, dict) else None
 
 
 def path(service: str, *segments: str) -> str:

@@ -1,4 +1,4 @@
-"""`kaa client basic` and `kaa client x509`: the credentials that clients connect with."""
+"""`kaa client`: what clients connect with (`basic`, `x509`), and who vouches for their certificates (`ca`)."""
 
 import os
 import re
@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from kaa_cli.commands.command import Argument, Command, Group, Noun, given
+from kaa_cli.commands.cut_off import show_receipt
 from kaa_cli.errors import CommandError
 from kaa_cli.rest_client import RestClient, path
-from kaa_cli.tables import fields, printable, table
+from kaa_cli.tables import fields, table
 
 BASIC, X509 = "basic-credentials", "x509-credentials"
 BASIC_FIELDS = {
@@ -69,19 +70,6 @@ def seconds(text: str) -> int:
     return int(parts[1]) * SECONDS[parts[2]]
 
 
-def show_cut_off(receipt: Any) -> str:
-    """Which communication replicas confirmed that a withdrawal is in force."""
-    confirmed, pending = receipt["confirmed"], receipt["pending"]
-    ended = sum(confirmation["endedSessions"] for confirmation in confirmed)
-    asked = len(confirmed) + len(pending)
-    lines = [
-        f"cut off on {len(confirmed)} of {asked} replicas in {receipt['milliseconds']:g} ms; sessions ended: {ended}"
-    ]
-    if pending:
-        lines.append(f"not confirmed yet by {', '.join(map(printable, pending))}")
-    return "\n".join(lines)
-
-
 def _create_basic(client: RestClient, arguments: Namespace) -> Any:
     password = _read(arguments.password_file).rstrip("\r\n") if arguments.password_file else None
     return client.call("POST", path("ccm", BASIC), body=given(username=arguments.username, password=password))
@@ -119,6 +107,10 @@ def _delete(kind: str, client: RestClient, arguments: Namespace) -> Any:
     return client.call("DELETE", path("ccm", kind, arguments.id))
 
 
+def _authorities(client: RestClient, arguments: Namespace) -> str:
+    return client.text("GET", path("ccm", "ca-certificates"))
+
+
 def _show_created_basic(answer: Any) -> str:
     hint = "Keep the password: it is shown only now. Clients connect as <username>@<tenant id>."
     return f"{fields(BASIC_FIELDS, answer)}\n{hint}"
@@ -134,11 +126,11 @@ def _show_created_x509(answer: Any) -> str:
 
 def _show_changed(columns: dict[str, str], answer: Any) -> str:
     receipt = answer.get("cutOff")
-    return "\n".join([fields(columns, answer), *([show_cut_off(receipt)] if receipt else [])])
+    return "\n".join([fields(columns, answer), *([show_receipt(receipt)] if receipt else [])])
 
 
 def _show_deleted(answer: Any) -> str:
-    return f"deleted\n{show_cut_off(answer['cutOff'])}"
+    return f"deleted\n{show_receipt(answer['cutOff'])}"
 
 
 def _read(file: str) -> str:
@@ -230,6 +222,15 @@ CLIENTS = Group(
                     _show_created_x509,
                 ),
                 *_common_commands(X509, "X.509 credentials", X509_FIELDS, X509_COLUMNS),
+            ),
+        ),
+        Noun(
+            "ca",
+            "certificate authorities",
+            (
+                Command(
+                    "show", "print the certificates (PEM) that verify those of clients", (), _authorities, str.rstrip
+                ),
             ),
         ),
     ),

@@ -21,6 +21,8 @@ FIELDS = {
 }
 COLUMNS = {"TOKEN ID": "endpointTokenId", "STATUS": "status", "CREATED": "createdDate"}
 
+STATUSES = ("Inactive", "Active", "Suspended", "Revoked")
+
 TOKEN_ID = Argument("token_id", "id of the token, as `kaa token list` shows it")
 
 
@@ -32,7 +34,7 @@ def _create(client: RestClient, arguments: Namespace) -> Any:
 
 
 def _list(client: RestClient, arguments: Namespace) -> Any:
-    params = given(offset=arguments.offset, limit=arguments.limit)
+    params = given(status=arguments.status, order=arguments.order, offset=arguments.offset, limit=arguments.limit)
     return client.call("GET", path("cm", "endpoints", arguments.endpoint, "tokens"), params=params)
 
 
@@ -81,6 +83,12 @@ TOKENS = Noun(
             "list the tokens of an endpoint, newest first",
             (
                 ID,
+                Argument(
+                    "--status",
+                    "only tokens in it; may be given several times",
+                    {"choices": STATUSES, "action": "append"},
+                ),
+                Argument("--order", "by creation; DESC is the newest first, the default", {"choices": ("ASC", "DESC")}),
                 *PAGING,
             ),
             _list,
