@@ -178,3 +178,36 @@ def test_devices_reach_mqtt_from_outside(manifests: list[Manifest]) -> None:
 def test_nats_takes_the_password_that_it_is_given(base: Path, workloads: dict[str, Manifest]) -> None:
     (variable,) = re.findall(r"password: \$(\w+)", (base / "nats.conf").read_text())
     assert [given["name"] for given in container_of(workloads["nats"])["env"]] == [variable]
+
+
+def test_only_those_who_need_them_reach_nats_and_the_database(manifests: list[Manifest]) -> None:
+    policies = {m["metadata"]["name"]: m["spec"] for m in manifests if m["kind"] == "NetworkPolicy"}
+    assert policies["nobody"] == {"podSelector": {}, "policyTypes": ["Ingress"]}
+    assert callers_of("nats", policies) == set(SERVICE_NAMES)
+    keepers = {m["metadata"]["name"] for m in manifests if m["kind"] == "Deployment" and "MONGODB_URI" in yaml.dump(m)}
+    assert callers_of("mongo", policies) == keepers
+
+
+def callers_of(part: str, policies: Mapping[str, Manifest]) -> set[str]:
+    assert policies[part]["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": part}
+    (rule,) = policies[part]["ingress"]
+    (caller,) = rule["from"]
+    (expression,) = caller["podSelector"]["matchExpressions"]
+    return set(expression["values"])
+
+
+def test_policies_open_every_port_of_the_services_and_no_other(
+    manifests: list[Manifest], workloads: dict[str, Manifest]
+) -> None:
+    policies = {m["metadata"]["name"]: m["spec"] for m in manifests if m["kind"] == "NetworkPolicy"}
+    (expression,) = policies["services"]["podSelector"]["matchExpressions"]
+    opened = [port["port"] for name in ("services", "kpc-mqtt") for port in policies[name]["ingress"][0]["ports"]]
+    assert set(expression["values"]) == set(SERVICE_NAMES)
+    assert set(opened) == set(ports_of(workloads["kpc"]))
+
+
+def test_a_drained_node_takes_one_pod_of_a_service_at_a_time(manifests: list[Manifest]) -> None:
+    budgets = {m["metadata"]["name"]: m["spec"] for m in manifests if m["kind"] == "PodDisruptionBudget"}
+    assert budgets.keys() == set(SERVICE_NAMES)
+    for service, budget in budgets.items():
+        assert budget == {"maxUnavailable": 1, "selector": {"matchLabels": {"app.kubernetes.io/name": service}}}
