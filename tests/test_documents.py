@@ -20,6 +20,7 @@ from kaa_common.settings import PlatformSettings, Settings
 from kpc.bridge_settings import BridgeSettings
 from kpc.settings import KpcSettings
 from support.waiting import until
+from tekton.settings import TektonSettings
 from tsx.settings import TsxSettings
 
 ROOT = Path(__file__).parents[1]
@@ -35,6 +36,7 @@ SETTINGS: list[tuple[str, type[Settings]]] = [
     ("KPC_BRIDGE_", BridgeSettings),
     ("EPR_", EprSettings),
     ("CREDS_", CredsSettings),
+    ("TEKTON_", TektonSettings),
     ("TSX_", TsxSettings),
 ]
 

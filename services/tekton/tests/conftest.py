@@ -14,6 +14,7 @@ from kaa_common.store import DocumentStore
 from tekton.applications import Applications
 from tekton.documents import APPLICATIONS, TENANTS
 from tekton.rest_api import RestApi
+from tekton.service_instances import OF_THIS_PLATFORM, ServiceInstances
 from tekton.tenants import Tenants
 
 API_KEY = "key"
@@ -45,8 +46,21 @@ async def tenants(store: DocumentStore, bus: NatsBus) -> AsyncIterator[Tenants]:
 
 
 @pytest.fixture
-async def client(applications: Applications, tenants: Tenants) -> AsyncIterator[httpx.AsyncClient]:
-    api = rest_api("Tekton", "", "/tekton", RestApi(applications, tenants).router(), Access(hash_api_key(API_KEY)))
+def service_instances() -> ServiceInstances:
+    return ServiceInstances.read(OF_THIS_PLATFORM)
+
+
+@pytest.fixture
+async def client(
+    applications: Applications, tenants: Tenants, service_instances: ServiceInstances
+) -> AsyncIterator[httpx.AsyncClient]:
+    api = rest_api(
+        "Tekton",
+        "",
+        "/tekton",
+        RestApi(applications, tenants, service_instances).router(),
+        Access(hash_api_key(API_KEY)),
+    )
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(api),
         base_url="http://test/tekton/api/v1",

@@ -18,6 +18,7 @@ from tekton.app import SERVICE
 from tekton.applications import Applications
 from tekton.documents import APPLICATIONS
 from tekton.rest_api import RestApi
+from tekton.service_instances import ServiceInstances
 from tekton.tenants import Tenants
 
 
@@ -81,7 +82,7 @@ async def test_a_store_that_cannot_be_reached_is_503(bus: NatsBus, tmp_path: Pat
         await store.ensure([APPLICATIONS])
     outbox = Outbox(store, bus, APPLICATIONS)
     applications = Applications(store, outbox, instance=instance, replica_id="replica", tenant_id="tenant")
-    router = RestApi(applications, Tenants(store, outbox, "tenant")).router()
+    router = RestApi(applications, Tenants(store, outbox, "tenant"), ServiceInstances({})).router()
     api = rest_api("Tekton", "", "/tekton", router, Access(hash_api_key("key")))
     base_url = "http://test/tekton/api/v1"
     async with httpx.AsyncClient(

@@ -175,15 +175,25 @@ async def test_a_configuration_is_announced_to_the_instances_it_is_for(
     await applications.configure("meters", "meters-v1", configurations, any_revision)
     await applications.merge_configuration("meters", "meters-v1", f"kpc-{instance}", {"b": 2}, any_revision)
     await eventually(lambda: len(heard) == 5)
-    targeted = heard[2:]
-    assert [message.subject.split(".")[3] for message in targeted] == [
-        f"kpc-{instance}",
+    targeted = [message for message in heard if message.subject.startswith("kaa.v1.service.")]
+    assert sorted(message.subject.split(".")[3] for message in targeted) == [
         f"epmx-{instance}",
+        f"kpc-{instance}",
         f"kpc-{instance}",
     ]
     for message in targeted:
         event = decode(ServiceSpecificConfigurationUpdateEvent, message.data)
         assert (event.tenant_id, event.app_name, event.app_ver_name) == ("tenant", "meters", "meters-v1")
+
+
+async def test_a_configuration_of_an_application_itself_is_announced_without_a_version(
+    applications: Applications, heard: list[BusMessage], instance: str
+) -> None:
+    await applications.create("meters", {})
+    await applications.configure("meters", None, {f"kpc-{instance}": {"a": 1}}, any_revision)
+    await eventually(lambda: len(heard) == 2)
+    event = decode(ServiceSpecificConfigurationUpdateEvent, heard[1].data)
+    assert (event.tenant_id, event.app_name, event.app_ver_name) == ("tenant", "meters", None)
 
 
 async def test_events_that_a_crash_left_behind_are_published_by_the_next_replica(

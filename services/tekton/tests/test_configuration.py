@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from kaa_common.errors import BadRequest
-from tekton.configuration import checked, merged, nested, tenant_in, tenant_path, unnested, version_path
+from tekton.configuration import checked, configuration_path, merged, nested, tenant_in, tenant_path, unnested
 
 # RFC 7396, appendix A: original, patch, result
 RFC_7396_CASES: list[tuple[Any, Any, Any]] = [
@@ -38,11 +38,11 @@ def test_merging_leaves_its_arguments_alone() -> None:
 
 def test_what_is_nested_is_unnested() -> None:
     configurations = {"kpc": {"allowed-extension-instances": ["epmx"]}, "epmx": None}
-    body = nested(configurations, version_path("app", "app-v1"))
+    body = nested(configurations, configuration_path("app", "app-v1"))
     assert body["kpc"] == {
         "kaa": {"applications": {"app": {"versions": {"app-v1": {"allowed-extension-instances": ["epmx"]}}}}}
     }
-    assert unnested(body, version_path("app", "app-v1")) == configurations
+    assert unnested(body, configuration_path("app", "app-v1")) == configurations
 
 
 def test_the_configuration_of_a_tenant_is_nested_as_kaa_has_it() -> None:
@@ -69,7 +69,7 @@ def test_the_configuration_of_a_tenant_is_nested_as_kaa_has_it() -> None:
 )
 def test_a_body_of_another_form_or_about_another_version_is_refused(body: Any) -> None:
     with pytest.raises(BadRequest):
-        unnested(body, version_path("app", "app-v1"))
+        unnested(body, configuration_path("app", "app-v1"))
 
 
 @pytest.mark.parametrize("configuration", [[], "text", 1, True])

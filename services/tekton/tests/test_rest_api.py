@@ -234,3 +234,9 @@ async def test_a_bad_configuration_is_refused(client: httpx.AsyncClient, body: s
 async def test_an_api_key_is_required(client: httpx.AsyncClient) -> None:
     del client.headers["X-API-Key"]
     assert (await client.get("/applications")).status_code == 401
+
+
+async def test_the_user_group_that_clients_of_kaa_name_is_no_mistake(client: httpx.AsyncClient) -> None:
+    created = await client.post("/applications", json={"name": "meters", "group": "engineers"})
+    assert created.status_code == 201
+    assert "group" not in created.json()

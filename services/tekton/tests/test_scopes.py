@@ -3,6 +3,7 @@
 from support.scopes import all_but, answers, declared_scopes, refusal
 from tekton.applications import Applications
 from tekton.rest_api import RestApi
+from tekton.service_instances import ServiceInstances
 from tekton.tenants import Tenants
 
 SCOPES = {
@@ -19,13 +20,21 @@ SCOPES = {
     "PUT /app-configs/applications/{app_name}/app-versions/{app_version_name}": "application:update",
     "GET /app-configs/applications/{app_name}/app-versions/{app_version_name}": "application:read",
     "PATCH /app-configs/applications/{app_name}/app-versions/{app_version_name}": "application:update",
+    "GET /app-configs": "kaa:application:read",
+    "PUT /app-configs/applications/{app_name}": "application:update",
+    "GET /app-configs/applications/{app_name}": "application:read",
+    "PATCH /app-configs/applications/{app_name}": "application:update",
     "PUT /tenant-configs": "kaa:tenant:configuration:update",
     "GET /tenant-configs": "kaa:tenant:configuration:read",
+    "GET /service-instances": "application:read",
+    "GET /service-instances/{service_instance_name}": "application:read",
 }
 
 
-async def test_every_route_demands_its_scope(applications: Applications, tenants: Tenants) -> None:
-    router = RestApi(applications, tenants).router()
+async def test_every_route_demands_its_scope(
+    applications: Applications, tenants: Tenants, service_instances: ServiceInstances
+) -> None:
+    router = RestApi(applications, tenants, service_instances).router()
 
     refused = await answers(router, {route: all_but(scope, SCOPES) for route, scope in SCOPES.items()})
     accepted = await answers(router, SCOPES)

@@ -137,26 +137,28 @@ class Applications:
         return await self._change(name, check, change)
 
     async def configure(
-        self, name: str, app_version_name: str, configurations: Mapping[str, Configuration | None], check: Check
+        self, name: str, app_version_name: str | None, configurations: Mapping[str, Configuration | None], check: Check
     ) -> Application:
-        """Put these configurations in the place of the former ones of the same service instances."""
+        """Put these configurations in the place of the former ones of the same service instances.
+
+        They are of a version, or, without one, of the application itself.
+        """
 
         def change(application: Application, now: int) -> tuple[Application, list[Entry]]:
-            version = application.version(app_version_name).configured(configurations, now)
-            configured = application.with_version(version, now)
+            configured = application.configured(app_version_name, configurations, now)
             return configured, self._targeted(configured, app_version_name, configurations)
 
         return await self._change(name, check, change)
 
     async def merge_configuration(
-        self, name: str, app_version_name: str, service_instance: str, patch: Any, check: Check
+        self, name: str, app_version_name: str | None, service_instance: str, patch: Any, check: Check
     ) -> Application:
-        """Apply a JSON merge patch to the configuration for one service instance."""
+        """Apply a JSON merge patch to the configuration for one service instance, of a version or the application."""
 
         def change(application: Application, now: int) -> tuple[Application, list[Entry]]:
-            version = application.version(app_version_name)
-            configurations = checked({service_instance: merged(version.configurations.get(service_instance), patch)})
-            configured = application.with_version(version.configured(configurations, now), now)
+            former = application.configurations_of(app_version_name).get(service_instance)
+            configurations = checked({service_instance: merged(former, patch)})
+            configured = application.configured(app_version_name, configurations, now)
             return configured, self._targeted(configured, app_version_name, configurations)
 
         return await self._change(name, check, change)
@@ -216,7 +218,9 @@ class Applications:
         announced = CONFIGURATION_UPSERTED if kind == "upsert" else CONFIGURATION_DELETED
         return entry(announced.subject(self._instance), event, message_id)
 
-    def _targeted(self, application: Application, app_version_name: str, instances: Iterable[str]) -> list[Entry]:
+    def _targeted(
+        self, application: Application, app_version_name: str | None, instances: Iterable[str]
+    ) -> list[Entry]:
         event = ServiceSpecificConfigurationUpdateEvent(
             **event_header(),
             tenant_id=application.tenant_id,

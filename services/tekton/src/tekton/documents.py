@@ -22,6 +22,7 @@ def to_document(application: Application) -> Document:
         "revision": application.revision,
         "tenantId": application.tenant_id,
         **_described(application),
+        "configurations": dict(application.configurations),
         "versions": {
             name: {**_described(version), "configurations": dict(version.configurations)}
             for name, version in application.versions.items()
@@ -40,6 +41,7 @@ def from_document(document: Document) -> Application:
         name=document["_id"],
         revision=document["revision"],
         tenant_id=document["tenantId"],
+        configurations=document.get("configurations", {}),  # applications of before have none
         versions={
             name: ApplicationVersion(name=name, configurations=version["configurations"], **_description(version))
             for name, version in document["versions"].items()

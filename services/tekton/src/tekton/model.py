@@ -74,6 +74,8 @@ class Application:
     description: str | None = None
     created_ms: int
     updated_ms: int
+    configurations: Mapping[str, Configuration] = field(default_factory=dict)
+    """Of the application itself, by service instance name; its versions have their own."""
     versions: Mapping[str, ApplicationVersion] = field(default_factory=dict)
     """By name, in the order they were created."""
 
@@ -85,6 +87,19 @@ class Application:
 
     def described(self, texts: Texts, now_ms: int) -> "Application":
         return replace(self, **_checked(texts), updated_ms=now_ms, revision=self.revision + 1)
+
+    def configurations_of(self, version: str | None) -> Mapping[str, Configuration]:
+        """Those of a version, or of the application itself. Raises NotFound."""
+        return self.configurations if version is None else self.version(version).configurations
+
+    def configured(
+        self, version: str | None, configurations: Mapping[str, Configuration | None], now_ms: int
+    ) -> "Application":
+        """With these in place of the former ones of the same service instances; None removes one. Raises NotFound."""
+        if version is not None:
+            return self.with_version(self.version(version).configured(configurations, now_ms), now_ms)
+        kept = _with(self.configurations, configurations)
+        return replace(self, configurations=kept, updated_ms=now_ms, revision=self.revision + 1)
 
     def with_new_version(self, name: str, texts: Texts, now_ms: int) -> "Application":
         """Raises Conflict when the name is taken or there are too many."""

@@ -32,6 +32,9 @@ class NewApplicationBody(TextsBody):
     """An application to create."""
 
     name: Annotated[str | None, Field(description="A UUID is generated when it is missing.")] = None
+    group: Annotated[
+        str | None, Field(description="A group of users, which Kaa's clients name; access is not by groups here.")
+    ] = None
 
 
 class NewApplicationVersionBody(TextsBody):
