@@ -27,9 +27,10 @@ class Budget:
 
     def take(self, name: str, now: float) -> bool:
         """Whether one more failure was left; it is spent then, to be given back if it was none."""
-        if self.is_exhausted(name, now):
+        level = self._level(name, now)
+        if level < 1:
             return False
-        self.spend(name, now)
+        self._set(name, level - 1, now)
         return True
 
     def give_back(self, name: str, now: float) -> None:

@@ -6,8 +6,7 @@ and one that floods waits for itself. Nobody gets more than a share: neither an 
 
 import logging
 from collections import Counter as Tally
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from prometheus_client import Counter
@@ -194,16 +193,24 @@ class Edge:
             endpoint_id = speaker.identity.endpoint_id
             self.traffic.received(speaker.app_version, endpoint_id, len(payload))
             self._rates.count(endpoint_id)
-        with self._share_of(speaker.app_version.tenant_id):
-            request = ClientData(
-                **request_header(deadline, log.correlation_id.get()),
-                app_version_name=speaker.name.app_version_name,
-                endpoint_id=endpoint_id,
-                resource_path=resource_path,
-                request_id=request_id,
-                payload=payload,
-            )
+        tenant_id = speaker.app_version.tenant_id
+        if self._in_progress[tenant_id] >= MAX_OF_TENANT:
+            raise TooManyRequests("too many requests of this tenant are in progress")
+        request = ClientData(
+            **request_header(deadline, log.correlation_id.get()),
+            app_version_name=speaker.name.app_version_name,
+            endpoint_id=endpoint_id,
+            resource_path=resource_path,
+            request_id=request_id,
+            payload=payload,
+        )
+        self._in_progress[tenant_id] += 1
+        try:
             return (await self._rpc.call(CLIENT_DATA, speaker.name.extension, request)).message
+        finally:
+            self._in_progress[tenant_id] -= 1
+            if not self._in_progress[tenant_id]:
+                del self._in_progress[tenant_id]
 
     async def _speaker(self, name: Name, guesser: Guesser, deadline: Deadline) -> Speaker:
         app_version = await self._app_versions.get(name.app_version_name, deadline)
@@ -215,18 +222,6 @@ class Edge:
         if name.token is None:
             return Speaker(app_version, name, None)
         return Speaker(app_version, name, await self._tokens.resolve(app_version, name.token, guesser, deadline))
-
-    @contextmanager
-    def _share_of(self, tenant_id: str) -> Iterator[None]:
-        if self._in_progress[tenant_id] >= MAX_OF_TENANT:
-            raise TooManyRequests("too many requests of this tenant are in progress")
-        self._in_progress[tenant_id] += 1
-        try:
-            yield
-        finally:
-            self._in_progress[tenant_id] -= 1
-            if not self._in_progress[tenant_id]:
-                del self._in_progress[tenant_id]
 
     def _resource(self, address: Address) -> Resource:
         endpoint_aware = self.extensions.get(address.extension)
