@@ -1,16 +1,19 @@
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
+from creds import tokens as module
 from creds.documents import TOKENS
 from creds.hashing import TokenKeys
 from creds.model import Token, TokenStatus
 from creds.tokens import MAX_TOKENS, Provisioned, Tokens
 from kaa_common.errors import BadRequest, Conflict, Forbidden, KaaError, NotFound, PreconditionFailed
 from kaa_common.messages.ecap import EndpointTokenRevokedEvent
-from kaa_common.store import DocumentStore
+from kaa_common.store import DocumentStore, StoreUnavailable
 
 ACTIVE, SUSPENDED, REVOKED = TokenStatus.ACTIVE, TokenStatus.SUSPENDED, TokenStatus.REVOKED
 
@@ -86,6 +89,27 @@ async def test_one_of_many_simultaneous_provisions_of_a_value_wins(tokens: Token
             tasks.create_task(try_to_provision(f"endpoint-{number}"))
     assert (len(winners), len(losers)) == (1, 19)
     assert (await tokens.validate("app", "t0ken")).endpoint_id == winners[0].token.endpoint_id
+
+
+@pytest.mark.parametrize("attempt", range(5))
+async def test_one_wins_also_while_the_current_key_changes(
+    make_tokens: Callable[[TokenKeys], Tokens], attempt: int
+) -> None:
+    """Replicas of a rolling restart hash the same value differently."""
+    one, other = "one:0123456789abcdef", "other:fedcba9876543210"
+    replicas = [make_tokens(TokenKeys.parse(f"{one},{other}")), make_tokens(TokenKeys.parse(f"{other},{one}"))]
+    winners: list[Provisioned] = []
+
+    async def try_to_provision(tokens: Tokens, endpoint_id: str) -> None:
+        with contextlib.suppress(Conflict):
+            winners.append(await provision(tokens, endpoint_id=endpoint_id))
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(8):
+            tasks.create_task(try_to_provision(replicas[number % 2], f"endpoint-{number}"))
+    assert len(winners) == 1
+    for tokens in replicas:
+        assert (await tokens.validate("app", "t0ken")).id == winners[0].token.id
 
 
 async def test_simultaneous_provisions_for_one_endpoint_get_one_token(tokens: Tokens) -> None:
@@ -250,6 +274,54 @@ async def test_tokens_of_an_older_key_are_found_and_still_taken(
     forgetful = make_tokens(TokenKeys.parse("new:0123456789abcdef"))
     with pytest.raises(NotFound):
         await forgetful.validate("app", "t0ken")
+
+
+async def test_a_token_in_use_moves_to_the_current_key_so_that_the_older_one_can_go(
+    make_tokens: Callable[[TokenKeys], Tokens], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RENEW_HASHES_AFTER", 0.0)
+    before = make_tokens(TokenKeys.parse("old:fedcba9876543210"))
+    used = (await provision(before, "used")).token
+    await provision(before, "unused")
+    await before.validate("app", "used")
+    after = make_tokens(TokenKeys.parse("new:0123456789abcdef,old:fedcba9876543210"))
+    assert await after.count_older() == {"old": 2}
+    for _ in range(3):
+        assert (await after.validate("app", "used")).status is ACTIVE
+    assert await after.count_older() == {"old": 1}
+    only_new = make_tokens(TokenKeys.parse("new:0123456789abcdef"))
+    assert (await only_new.validate("app", "used")).id == used.id
+    with pytest.raises(NotFound):
+        await only_new.validate("app", "unused")
+    moved = await only_new.get("endpoint", used.id)
+    assert moved == replace(await before.get("endpoint", used.id), revision=moved.revision)
+
+
+async def test_a_token_stays_under_the_older_key_while_replicas_may_not_know_the_current_one(
+    make_tokens: Callable[[TokenKeys], Tokens],
+) -> None:
+    before = make_tokens(TokenKeys.parse("old:fedcba9876543210"))
+    await provision(before)
+    await before.validate("app", "t0ken")
+    restarted = make_tokens(TokenKeys.parse("new:0123456789abcdef,old:fedcba9876543210"))
+    await restarted.validate("app", "t0ken")
+    assert (await before.validate("app", "t0ken")).status is ACTIVE
+
+
+async def test_a_store_that_takes_no_writes_does_not_keep_a_token_of_an_older_key_out(
+    make_tokens: Callable[[TokenKeys], Tokens], store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RENEW_HASHES_AFTER", 0.0)
+    before = make_tokens(TokenKeys.parse("old:fedcba9876543210"))
+    await provision(before)
+    await before.validate("app", "t0ken")
+
+    async def fail(*_: object) -> bool:
+        raise StoreUnavailable("no primary")
+
+    monkeypatch.setattr(store, "replace", fail)
+    after = make_tokens(TokenKeys.parse("new:0123456789abcdef,old:fedcba9876543210"))
+    assert (await after.validate("app", "t0ken")).status is ACTIVE
 
 
 @pytest.mark.parametrize("seed", range(3))

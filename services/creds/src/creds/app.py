@@ -1,5 +1,6 @@
 """The composition root: builds the service's parts, from the inside out, and takes them apart again."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -21,11 +22,13 @@ from creds.rest_api import RestApi
 from creds.settings import CredsSettings
 from creds.tokens import Tokens
 from kaa_common.clock import now_ms
-from kaa_common.errors import StartError
+from kaa_common.errors import StartError, Unavailable
 from kaa_common.outbox import open_outbox
 from kaa_common.rest import rest_api
 from kaa_common.service import Platform, Service
 from kaa_common.settings import load
+
+logger = logging.getLogger(__name__)
 
 PREFIX = "cm"
 CLIENTS_PREFIX = "ccm"
@@ -49,6 +52,7 @@ async def work(platform: Platform) -> AsyncIterator[None]:
             replica_id=rpc.replica_id,
             generated_length=settings.token_length,
         )
+        await _tell_of_older_keys(tokens)
         await BusApi(tokens).serve(rpc, common.cm_instance, common.epr_instance)
         await ClientsBusApi(clients).serve(rpc, common.ccm_instance, common.cm_instance)
         cut_off = CutOff(rpc, common.kpc_instance)
@@ -76,6 +80,15 @@ async def work(platform: Platform) -> AsyncIterator[None]:
         finally:
             for prefix in apis:
                 platform.gateway.unmount(prefix)
+
+
+async def _tell_of_older_keys(tokens: Tokens) -> None:
+    """Tell the operator who changes the secret whether the older one is still needed."""
+    try:
+        for key_id, count in (await tokens.count_older()).items():
+            logger.info("%d tokens are hashed under the older key %s of CREDS_TOKEN_KEYS", count, key_id)
+    except Unavailable as exc:
+        logger.warning("tokens that are hashed under older keys cannot be counted: %s", exc)
 
 
 def _clients_options(settings: CredsSettings) -> ClientsOptions:

@@ -2,8 +2,8 @@
 
 A token is short enough to be guessed from a plain hash; without the server's secret the keyed one tells nothing. As it
 is the same for the same value, a token is found by it. The application is part of what is hashed, so equal values in
-two applications do not look alike. The id of the key stands before the hash, so that the secret can be changed: new
-tokens are hashed under the first key, and found under each.
+two applications do not look alike. The id of the key stands before the hash, so that the secret can be changed: tokens
+are found under each key, and hashed under the first, new ones at once, older ones when they are used.
 """
 
 import hmac
@@ -35,6 +35,15 @@ class TokenKeys:
                 raise ValueError(f"two keys are called {key_id}")
             secrets[key_id] = secret.encode()
         return cls(secrets)
+
+    @property
+    def older_ids(self) -> list[str]:
+        """Of the keys that only find what was hashed under them."""
+        return list(self._secrets)[1:]
+
+    def is_current(self, value_hash: str) -> bool:
+        """Whether it was made under the current key."""
+        return value_hash.startswith(f"{next(iter(self._secrets))}:")
 
     def derive(self, purpose: str) -> dict[str, bytes]:
         """A key of 256 bits for another purpose from each secret, by its id (HKDF with SHA-256, RFC 5869)."""

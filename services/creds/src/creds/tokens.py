@@ -8,6 +8,7 @@ application and hash lets one of several simultaneous provisions of a value win.
 import asyncio
 import contextlib
 import secrets
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -21,10 +22,12 @@ from kaa_common.errors import Conflict, Forbidden, NotFound, Unavailable
 from kaa_common.messages.ecap import TOKEN_REVOKED, EndpointTokenRevokedEvent
 from kaa_common.outbox import Entry, Outbox, entry
 from kaa_common.rpc import event_header
-from kaa_common.store import MAX_PAGE, Document, DocumentStore, DuplicateKey
+from kaa_common.store import MAX_PAGE, Document, DocumentStore, DuplicateKey, StoreError, compile_query
 
 CHANGE_DEADLINE = 10.0
 """Seconds that a change competes with others of the same token: hundreds of attempts."""
+RENEW_HASHES_AFTER = 600.0
+"""Seconds after the start: by then every replica of a rolling restart knows the current key."""
 MAX_TOKENS = 500
 """Tokens of one endpoint, the revoked ones included: well within one page of the store."""
 
@@ -59,6 +62,7 @@ class Tokens:
         self._instance = instance
         self._replica_id = replica_id
         self._generated_length = generated_length
+        self._renews_hashes_from = time.monotonic() + RENEW_HASHES_AFTER
 
     async def provision(self, tenant_id: str, app_name: str, endpoint_id: str, value: str | None) -> Provisioned:
         """A token of the endpoint with this value, or a generated one.
@@ -93,6 +97,7 @@ class Tokens:
                 if token.status in REFUSED:
                     raise Forbidden(f"the token is {token.status.lower()}")
                 if token.status is TokenStatus.ACTIVE:
+                    await self._renew_hash(document, value)
                     return token
                 used = token.moved(TokenStatus.ACTIVE, now_ms())
                 if await self._store.replace(TOKENS, {**document, **to_document(used)}, token.revision):
@@ -143,19 +148,40 @@ class Tokens:
         tokens = [from_document(document) for document in documents.values() if not document.get("deleted")]
         return [token.id for token in tokens if token.status not in REFUSED]
 
+    async def count_older(self) -> dict[str, int]:
+        """How many tokens are still hashed under each older key. All tokens are read for it."""
+        queries = {key_id: compile_query({"hash": {"$regex": f"^{key_id}:"}}) for key_id in self._keys.older_ids}
+        return {key_id: await self._store.count(TOKENS, query=query) for key_id, query in queries.items()}
+
+    async def _renew_hash(self, document: Document, value: str) -> None:
+        """Hash a token that is in use under the current key, so that an older one can be given up some day."""
+        if self._keys.is_current(document["hash"]) or time.monotonic() < self._renews_hashes_from:
+            return
+        revision = document["revision"]
+        current_hash = self._keys.hashes(document["appName"], value)[0]
+        with contextlib.suppress(StoreError):  # the next use is another occasion
+            await self._store.replace(TOKENS, {**document, "revision": revision + 1, "hash": current_hash}, revision)
+
     async def _insert(self, token: Token, value: str) -> bool:
         """Whether the value was still free. Raises Conflict when the endpoint has too many tokens."""
         if await self._store.count(TOKENS, index=BY_ENDPOINT, equals=(token.endpoint_id,)) >= MAX_TOKENS:
             raise Conflict(f"an endpoint has at most {MAX_TOKENS} tokens, the revoked ones included; delete some")
-        current_hash = self._keys.hashes(token.app_name, value)[0]
+        current_hash, *older_hashes = self._keys.hashes(token.app_name, value)
         try:
             await self._store.insert(TOKENS, {**to_document(token), "hash": current_hash})
         except DuplicateKey:
             return False
-        return True
+        if await self._find_hashed(token.app_name, older_hashes) is None:
+            return True
+        # The index does not see that a replica whose current key is another one has inserted the same value meanwhile.
+        await self._store.delete(TOKENS, token.id, token.revision)
+        return False
 
     async def _find(self, app_name: str, value: str) -> Document | None:
-        for value_hash in self._keys.hashes(app_name, value):
+        return await self._find_hashed(app_name, self._keys.hashes(app_name, value))
+
+    async def _find_hashed(self, app_name: str, hashes: Sequence[str]) -> Document | None:
+        for value_hash in hashes:
             for document in await self._store.page(TOKENS, BY_VALUE, equals=(app_name, value_hash), limit=1):
                 return document
         return None

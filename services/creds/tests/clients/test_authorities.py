@@ -74,9 +74,20 @@ async def test_each_tenant_has_an_authority_of_its_own(client_store: DocumentSto
 
 async def test_keys_are_sealed_anew_when_the_secret_changed(client_store: DocumentStore, workers: Workers) -> None:
     before = await (await started(client_store, workers, OLD)).of_tenant("tenant")
-    await (await started(client_store, workers, BOTH)).of_tenant("tenant")
+    await started(client_store, workers, BOTH)
     after = await (await started(client_store, workers, NEW)).of_tenant("tenant")
     assert after.certificate == before.certificate
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_keys_of_tenants_that_cannot_be_opened_are_told_and_keep_nobody_else_out(
+    client_store: DocumentStore, workers: Workers, caplog: pytest.LogCaptureFixture
+) -> None:
+    brought = pki.new_instance_authority(datetime.now(UTC).replace(microsecond=0))
+    await (await started(client_store, workers, OLD, brought)).of_tenant("one")
+    authorities = await started(client_store, workers, NEW, brought)
+    assert f"tenant:one:{brought.fingerprint} cannot be opened: it is encrypted under the secret old" in caplog.text
+    await authorities.of_tenant("other")
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)

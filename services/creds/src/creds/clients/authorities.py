@@ -3,9 +3,10 @@
 The installation's authority is made on the first start, or brought along. All are kept with their private keys sealed
 (`sealing`). Of replicas that make one at the same time the first to insert it wins, and all use that. When another
 installation's authority is brought along later, tenants get new ones below it; the older ones stay listed, as
-certificates below them are in use.
+certificates below them are in use. A start seals every key anew that an older secret has sealed.
 """
 
+import logging
 from datetime import datetime
 
 from cachetools import LRUCache
@@ -19,6 +20,8 @@ from creds.clients.workers import Workers
 from kaa_common.clock import now_ms
 from kaa_common.errors import StartError
 from kaa_common.store import MAX_PAGE, Document, DocumentStore, DuplicateKey
+
+logger = logging.getLogger(__name__)
 
 INSTANCE = "instance"
 MAX_TENANTS = 1000
@@ -38,6 +41,7 @@ class Authorities:
 
     async def start(self) -> None:
         """Load or make the authority of the installation. Raises StartError when its key cannot be opened."""
+        await self._seal_all_anew()
         try:
             if self._brought is None:
                 self._instance = await self._opened(INSTANCE) or await self._made(INSTANCE, None)
@@ -78,15 +82,26 @@ class Authorities:
         if document is None:
             return None
         key = self._seal.open(document["sealedKey"], authority_id)
-        if not self._seal.is_current(document["sealedKey"]):
-            await self._seal_anew(document, key)
         return pki.read_authority(document["certificate"], key)
 
-    async def _seal_anew(self, document: Document, key: bytes) -> None:
-        """So that the older secret can be taken away."""
-        revision = document["revision"]
-        changed = {**document, "sealedKey": self._seal.close(key, document["_id"]), "revision": revision + 1}
-        await self._store.replace(AUTHORITIES, changed, revision)
+    async def _seal_all_anew(self) -> None:
+        """So that the older secrets can be taken away."""
+        last: Document | None = None
+        while page := await self._store.page(AUTHORITIES, OF_TENANT, after=last, limit=MAX_PAGE):
+            for document in page:
+                if "sealedKey" in document and not self._seal.is_current(document["sealedKey"]):
+                    await self._seal_anew(document)
+            last = page[-1]
+
+    async def _seal_anew(self, document: Document) -> None:
+        authority_id, revision = document["_id"], document["revision"]
+        try:
+            key = self._seal.open(document["sealedKey"], authority_id)
+        except SealBroken as exc:
+            logger.error("the private key of the certificate authority %s cannot be opened: %s", authority_id, exc)
+            return
+        sealed = self._seal.close(key, authority_id)
+        await self._store.replace(AUTHORITIES, {**document, "sealedKey": sealed, "revision": revision + 1}, revision)
 
     async def _made(self, authority_id: str, tenant_id: str | None) -> Authority:
         now = pki.utc(now_ms())
