@@ -306,8 +306,10 @@ async def check(
             for change in events[writer.endpoint_id][1:]
             if (value := _new_value(decode(MetadataUpdatedEvent, change.data), writer.key)) is not None
         ]
-        assert set(writer.acknowledged) <= set(told), "an acknowledged write has no event"
-        assert told == sorted(set(told)), "a write was done twice, or in another order"
+        assert len(set(told)) == len(told), "a write was done twice"
+        # What its writer gave up waiting for may still have been done, and later than what came next.
+        known = set(writer.acknowledged)
+        assert [number for number in told if number in known] == writer.acknowledged, "each has its event, in order"
         assert metadata[writer.endpoint_id].get(writer.key) == (told[-1] if told else None)
         assert len(writer.acknowledged) > SECONDS / 2, f"hardly anything was done: {writer}"
 
