@@ -1,5 +1,7 @@
 import asyncio
 import re
+from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from cryptography import x509
@@ -8,13 +10,15 @@ from cryptography.x509.oid import NameOID
 from cryptography.x509.verification import PolicyBuilder, Store
 
 from creds.clients import pki
-from creds.clients.app import Clients
+from creds.clients.app import Clients, ClientsOptions
 from creds.clients.certificates import DEFAULT_TTL, CertificateClients, Issued
 from creds.clients.documents import X509_CREDENTIALS
 from creds.clients.model import State
 from kaa_common.clock import now_ms
 from kaa_common.errors import BadRequest, Forbidden, NotFound
 from kaa_common.store import DocumentStore
+
+from .conftest import Opened
 
 
 @pytest.fixture
@@ -36,7 +40,7 @@ def public_bytes(key: object) -> bytes:
 
 
 async def issue(certificates: CertificateClients, common_name: str | None = "device") -> Issued:
-    return await certificates.issue("tenant", common_name, DEFAULT_TTL)
+    return await certificates.issue("tenant", common_name, None)
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
@@ -50,6 +54,21 @@ async def test_an_issued_chain_verifies_against_what_can_be_downloaded(certifica
     assert leaf.issuer.rfc4514_string() == f"CN={issued.credentials.issuer}" == "CN=tenant"
     assert issued.credentials.valid_until_ms == leaf.not_valid_after_utc.timestamp() * 1000
     assert 0 <= now_ms() + DEFAULT_TTL * 1000 - issued.credentials.valid_until_ms < 60_000
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_below_an_authority_that_ends_soon_certificates_end_with_it(
+    opened: Opened, make_options: Callable[..., ClientsOptions]
+) -> None:
+    left = timedelta(days=30)
+    ends_soon = pki.new_instance_authority(pki.utc(now_ms()) - pki.INSTANCE_LIFETIME + left)
+    async with opened(make_options(authority=ends_soon)) as clients:
+        issued = await clients.certificates.issue("tenant", None, None)
+        signed = await clients.certificates.sign("tenant", signing_request("pump-7")[0], None, None)
+        with pytest.raises(BadRequest, match="ttl: "):
+            await clients.certificates.issue("tenant", None, DEFAULT_TTL)
+    for one in (issued, signed):
+        assert one.credentials.valid_until_ms == pki.unix_ms(ends_soon.ends)
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)

@@ -43,7 +43,7 @@ def signing_request(
     return request.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def pem_of(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
+def pem_of(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -108,6 +108,8 @@ def test_no_certificate_outlives_its_authority(instance: Authority, tenant: Auth
     late = tenant.ends - timedelta(days=1)
     with pytest.raises(BadRequest, match=r"^ttl: .* 86400 seconds"):
         pki.client_certificate(tenant, "a", pki.new_key().public_key(), late, YEAR)
+    with pytest.raises(BadRequest, match=r"^ttl: .* 0 seconds"):
+        pki.client_certificate(tenant, "a", pki.new_key().public_key(), tenant.ends, timedelta(0))
     last = pki.new_tenant_authority(instance, TENANT, instance.ends - YEAR)
     assert last.ends == instance.ends
 
@@ -174,6 +176,7 @@ def test_an_authority_that_could_not_issue_is_refused(instance: Authority, tenan
     for arguments, reason in (
         ((b"x", key, NOW), "not a certificate"),
         ((certificate, b"x", NOW), "not an unencrypted private key"),
+        ((certificate, pem_of(ed25519.Ed25519PrivateKey.generate()), NOW), "neither one of an elliptic curve"),
         ((of_tenant, key, NOW), "does not belong"),
         ((certificate, key, NOW + pki.INSTANCE_LIFETIME), "not valid today"),
         ((of_tenant, pem_of(tenant.private_key), NOW), "path length"),

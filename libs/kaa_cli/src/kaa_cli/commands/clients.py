@@ -213,7 +213,7 @@ CLIENTS = Group(
                     "issue a certificate, with a new key or for that of a signing request",
                     (
                         Argument("--common-name", "as a host name; two random words when absent"),
-                        Argument("--ttl", "how long it is valid, as in 365d, which is the default", {"type": seconds}),
+                        Argument("--ttl", "how long it is valid, as in 90d; a year when absent", {"type": seconds}),
                         Argument("--csr", "file with a signing request (PEM), - for standard input"),
                         Argument("--certificate-file", "new file for the chain of certificates (PEM)"),
                         Argument("--key-file", "new file for the private key (PEM)"),

@@ -47,20 +47,20 @@ class CertificateClients:
         self._authorities = authorities
         self._workers = workers
 
-    async def issue(self, tenant_id: str, common_name: str | None, ttl: int) -> Issued:
+    async def issue(self, tenant_id: str, common_name: str | None, ttl: int | None) -> Issued:
         """A certificate and its private key. Raises BadRequest, Unavailable when too many are being made."""
         name = _checked_or_generated(common_name)
         authority = await self._authorities.of_tenant(tenant_id)
 
         def make() -> tuple[Certificate, str]:
             key = pki.new_key()
-            certificate = pki.client_certificate(authority, name, key.public_key(), *_validity(ttl))
+            certificate = pki.client_certificate(authority, name, key.public_key(), *_validity(authority, ttl))
             return certificate, pki.private_key_pem(key)
 
         certificate, private_key = await self._workers.run(make)
         return await self._insert(tenant_id, authority, name, certificate, private_key)
 
-    async def sign(self, tenant_id: str, csr: str, common_name: str | None, ttl: int) -> Issued:
+    async def sign(self, tenant_id: str, csr: str, common_name: str | None, ttl: int | None) -> Issued:
         """A certificate for the public key of a signing request, from which only that and the common name are taken.
 
         Raises BadRequest, Unavailable when too many are being made.
@@ -71,7 +71,7 @@ class CertificateClients:
             request = pki.read_signing_request(csr)
             key = pki.client_key_of(request)
             name = _checked_or_generated(common_name or pki.common_name_in(request.subject))
-            return pki.client_certificate(authority, name, key, *_validity(ttl)), name
+            return pki.client_certificate(authority, name, key, *_validity(authority, ttl)), name
 
         certificate, name = await self._workers.run(make)
         return await self._insert(tenant_id, authority, name, certificate, None)
@@ -118,5 +118,9 @@ def _checked_or_generated(common_name: str | None) -> str:
     return generate_name(secrets.choice) if common_name is None else checked_common_name(common_name)
 
 
-def _validity(ttl: int) -> tuple[datetime, timedelta]:
-    return pki.utc(now_ms()), timedelta(seconds=ttl)
+def _validity(authority: Authority, ttl: int | None) -> tuple[datetime, timedelta]:
+    """From when, and how long; by default DEFAULT_TTL or what is left of the authority's time."""
+    now = pki.utc(now_ms())
+    if ttl is None:
+        return now, min(timedelta(seconds=DEFAULT_TTL), authority.ends - now)
+    return now, timedelta(seconds=ttl)

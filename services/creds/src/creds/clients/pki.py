@@ -71,7 +71,7 @@ def client_certificate(
     issuer: Authority, common_name: str, key: ClientKey, now: datetime, ttl: timedelta
 ) -> Certificate:
     """A certificate of the client that holds the other half of the key. Raises BadRequest."""
-    if now + ttl > issuer.ends:
+    if not now < now + ttl <= issuer.ends:
         left = (issuer.ends - now) // timedelta(seconds=1)
         raise BadRequest(f"ttl: the certificate would outlive its authority, which ends in {left} seconds")
     builder = (
@@ -123,7 +123,9 @@ def load_authority(certificate_pem: bytes, key_pem: bytes, now: datetime) -> Aut
         key = serialization.load_pem_private_key(key_pem, None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
         raise ValueError("the key of the authority is not an unencrypted private key in PEM") from exc
-    if not isinstance(key, AuthorityKey) or key.public_key() != certificate.public_key():
+    if not isinstance(key, AuthorityKey):
+        raise ValueError("the key of the authority is neither one of an elliptic curve (ECDSA) nor RSA")
+    if key.public_key() != certificate.public_key():
         raise ValueError("the key of the authority does not belong to its certificate")
     if not certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc:
         raise ValueError("the certificate of the authority is not valid today")

@@ -63,8 +63,15 @@ class NewX509CredentialsBody(Body):
         ),
     ] = None
     ttl: Annotated[
-        int, Field(description="Seconds until the certificate expires.", ge=1, le=MAX_TTL, examples=[DEFAULT_TTL])
-    ] = DEFAULT_TTL
+        int | None,
+        Field(
+            description="Seconds until the certificate expires. When it is missing, a year, or what is left of the "
+            "authority's time if that is less.",
+            ge=1,
+            le=MAX_TTL,
+            examples=[DEFAULT_TTL],
+        ),
+    ] = None
     csr: Annotated[
         str | None,
         Field(
