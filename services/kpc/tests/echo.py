@@ -1,5 +1,7 @@
 """A handler that answers every message on its topic + `/status`, for tests of the transports; and MQTT as bytes."""
 
+import asyncio
+
 from kpc.mqtt.events import Disconnected
 from kpc.mqtt.packets import Connect, Publish, Subscribe
 from kpc.mqtt.reasons import DONE, PublishResult, ReasonCode
@@ -17,12 +19,20 @@ class EchoHandler:
         self.connections: list[Connection] = []
         self.ended: list[Disconnected] = []
         self.answer: bytes | None = None
+        self.running = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
 
     async def connected(self, connection: Connection, connect: Connect) -> ReasonCode:
         self.connections.append(connection)
         return ReasonCode.SUCCESS
 
     async def published(self, connection: Connection, publish: Publish) -> PublishResult:
+        self.running += 1
+        try:
+            await self.gate.wait()
+        finally:
+            self.running -= 1
         connection.publish(publish.topic + "/status", publish.payload if self.answer is None else self.answer)
         return DONE
 

@@ -5,6 +5,7 @@ import logging
 import socket
 import struct
 from asyncio import StreamReader, StreamWriter
+from collections import Counter as Tally
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -61,12 +62,16 @@ class EchoHandler:
         self.answer = b"x"
         self.is_safe = True
         self.failure: Exception | None = None
-        self.running = 0
+        self.calls_of = Tally[Connection]()
         self.most_running = 0
         self.connections: list[Connection] = []
         self.handled: list[Publish] = []
         self.subscriptions: list[Subscribe] = []
         self.ended: list[Disconnected] = []
+
+    @property
+    def running(self) -> int:
+        return self.calls_of.total()
 
     async def connected(self, connection: Connection, connect: Connect) -> ReasonCode:
         self.connections.append(connection)
@@ -74,12 +79,12 @@ class EchoHandler:
         return self.reason_code
 
     async def published(self, connection: Connection, publish: Publish) -> PublishResult:
-        self.running += 1
+        self.calls_of[connection] += 1
         self.most_running = max(self.most_running, self.running)
         try:
             await self.gate.wait()
         finally:
-            self.running -= 1
+            self.calls_of[connection] -= 1
         if self.failure is not None:
             raise self.failure
         self.handled.append(publish)
@@ -90,7 +95,7 @@ class EchoHandler:
         self.subscriptions.append(subscribe)
 
     async def disconnected(self, connection: Connection, disconnected: Disconnected) -> None:
-        assert self.running == 0
+        assert not self.calls_of[connection]
         self.ended.append(disconnected)
 
 

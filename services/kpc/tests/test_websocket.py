@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import httpx
@@ -189,10 +189,41 @@ async def test_a_client_that_does_not_read_is_dropped_and_harms_nobody() -> None
         slow.transport.abort()
 
 
-async def test_a_stop_closes_every_connection() -> None:
+async def test_a_stop_lets_calls_finish_and_closes_every_connection() -> None:
+    async with AsyncExitStack() as running:
+        there = await running.enter_async_context(site())
+        there.handler.gate.clear()
+        async with client_of(there.url) as client, client_of(there.url) as idle, asyncio.TaskGroup() as tasks:
+            for each in (client, idle):
+                await each.send(CONNECT)
+                assert await read(each, 4) == ACCEPTED
+            await client.send(PUBLISH)
+            await until(lambda: there.handler.running == 1)
+            stopping = tasks.create_task(running.aclose())
+            assert await closed(idle) == 1001
+            await client.send(PUBLISH)  # which is not taken any more
+            assert not stopping.done()
+            there.handler.gate.set()
+            assert await read(client, 13) == ECHO
+            assert await closed(client) == 1001
+    assert [end.detail for end in there.handler.ended] == 2 * ["the server stops"]
+
+
+async def test_a_stop_does_not_wait_longer_for_calls_than_it_may() -> None:
+    async with AsyncExitStack() as running:
+        there = await running.enter_async_context(site(ServerLimits(stop_timeout=0.05)))
+        there.handler.gate.clear()
+        async with client_of(there.url) as client, asyncio.TaskGroup() as tasks:
+            await client.send(CONNECT + PUBLISH)
+            assert await read(client, 4) == ACCEPTED
+            await until(lambda: there.handler.running == 1)
+            tasks.create_task(running.aclose())
+            assert await closed(client) == 1001
+
+
+async def test_a_client_that_says_that_it_restarts_is_gone() -> None:
     async with site() as there, client_of(there.url) as client:
         await client.send(CONNECT)
         assert await read(client, 4) == ACCEPTED
-        for connection in tuple(there.server.connections):
-            connection.close("the server stops")
-        assert await closed(client) == 1000
+        await client.close(1012)
+        await until(lambda: len(there.handler.ended) == 1 and not there.server._sockets)

@@ -36,6 +36,8 @@ REQUEST_WITHIN = 10.0
 place."""
 CLOSED_WITHIN = 2.0
 """Seconds for a client to answer that its WebSocket ends; whoever served it has done with it by then."""
+SERVICE_RESTART = CloseCode.SERVICE_RESTART
+"""Code of the `websocket.disconnect` that asks an application to end its WebSocket, which is open until it has."""
 MAX_WEBSOCKET_MESSAGE = 2 * 1024 * 1024
 """Bytes: the largest MQTT packet, with all that a client may have put before it."""
 MAX_FRAGMENTS = 10_000
@@ -107,7 +109,8 @@ class _Http(HttpToolsProtocol):
 
 class _WebSocket(WebSocketsSansIOProtocol):
     """uvicorn bounds the bytes of a message, but not its fragments, which may be empty; it logs as an error of its own
-    what a client does wrong; and it leaves handshakes open that are longer than a WebSocket's, or have a body."""
+    what a client does wrong; it leaves handshakes open that are longer than a WebSocket's, or have a body; and a stop
+    closes its WebSockets whatever is in progress."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:  # Any: only passed on
         super().__init__(*arguments, **named)
@@ -118,6 +121,12 @@ class _WebSocket(WebSocketsSansIOProtocol):
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.transport.close()
+
+    def shutdown(self) -> None:
+        if self.handshake_complete and not self.close_sent:
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": SERVICE_RESTART})
+        else:
+            super().shutdown()
 
     def handle_cont(self, event: Frame) -> None:
         if len(self.frames) < MAX_FRAGMENTS:

@@ -97,14 +97,14 @@ class Connection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._session = ServerSession(server.limits.session, self._loop.time())
         self._transport: asyncio.Transport
-        self._admitted = self._deciding = self._accepted = self._closing = False
+        self._admitted = self._deciding = self._accepted = self._finishing = self._closing = False
         self._reading = self._writable = True
         self._pump_scheduled = False
         self._calls = 0
         self._end: Disconnected | None = None
         self._deadline_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
-        self._linger_timer: asyncio.TimerHandle | None = None
+        self._end_timer: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
         return f"connection {self.id} of {self.peer}"
@@ -152,6 +152,15 @@ class Connection(asyncio.BufferedProtocol):
         self._session.close(detail, reason_code)
         self.pump()
 
+    # For the server
+
+    def finish(self) -> None:
+        """Take no more messages, answer those that were taken, and end the connection."""
+        if not self._finishing:
+            self._finishing = True
+            self._end_timer = self._loop.call_later(self._server.limits.stop_timeout, self._stop)
+            self.pump()
+
     # For the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -187,7 +196,7 @@ class Connection(asyncio.BufferedProtocol):
         if not self._admitted:
             return
         self._server.forget(self)
-        for timer in (self._deadline_timer, self._write_timer, self._linger_timer):
+        for timer in (self._deadline_timer, self._write_timer, self._end_timer):
             if timer is not None:
                 timer.cancel()
         self._closing = self._writable = True  # what is left to write is lost, what was received is not
@@ -214,6 +223,9 @@ class Connection(asyncio.BufferedProtocol):
         What is more than a turn's worth waits in line for the next.
         """
         self._pump_scheduled = False
+        if self._finishing and self._calls == 0 and not self._session.close_expected():
+            self._stop()  # which pumps
+            return
         if not self._session.has_unread:
             self._take_in()
         if self._session.has_unread and self._may_start_calls():
@@ -235,10 +247,9 @@ class Connection(asyncio.BufferedProtocol):
                 self._dispatch(event)
 
     def _may_start_calls(self) -> bool:
-        server = self._server
-        if self._calls >= server.limits.max_calls or self._session.is_full:
+        if self._calls >= self._server.limits.max_calls or self._session.is_full:
             return False
-        return self._writable and not self._deciding and not server.stopping
+        return self._writable and not self._deciding and not self._finishing
 
     def _pump_soon(self) -> None:
         # Once per turn of the event loop: all that its calls have to say leaves in one write.
@@ -347,12 +358,17 @@ class Connection(asyncio.BufferedProtocol):
 
     def _shut_down(self) -> None:
         self._closing = True
-        self._linger_timer = self._loop.call_later(self._server.limits.linger, self._transport.abort)
+        if self._end_timer is not None:
+            self._end_timer.cancel()
+        self._end_timer = self._loop.call_later(self._server.limits.linger, self._transport.abort)
         if self._transport.can_write_eof() and not self._transport.is_closing():
             self._transport.write_eof()
             self._regulate_reading()
         else:
             self._transport.close()
+
+    def _stop(self) -> None:
+        self.close("the server stops", ReasonCode.SERVER_SHUTTING_DOWN)
 
     def _drop(self, detail: str) -> None:
         logger.warning("%s dropped: %s", self, detail)

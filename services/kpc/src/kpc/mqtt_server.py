@@ -1,8 +1,8 @@
 """All MQTT clients of the process, whatever transport they come by: who is admitted, and the tasks of their calls.
 
 `async with MqttServer(...)` starts and stops. Every call of the handler is a task of the server's; one that fails is
-logged and costs its own connection, nothing else. Stop: accept no more -> read no more -> let the calls in flight
-finish, up to a deadline -> close the connections -> `disconnected` for each.
+logged and costs its own connection, nothing else. Stop: accept no more -> read no more -> close each connection as soon
+as its calls in flight are done, or the deadline has passed -> `disconnected` for each.
 """
 
 import asyncio
@@ -78,7 +78,7 @@ class MqttServer:
         for listener in listeners:
             await listener.stop()
         for connection in tuple(self._sockets):
-            connection.pump()
+            connection.finish()
         try:
             await self._finish(self._calls)
         finally:

@@ -10,11 +10,12 @@ from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
+from kaa_common.http_server import SERVICE_RESTART
 from kpc.mqtt_connection import Connection
 from kpc.mqtt_server import MqttServer
 
 SUBPROTOCOLS = ("mqtt", "mqttv3.1")
-NORMAL, UNSUPPORTED_DATA = 1000, 1003
+NORMAL, GOING_AWAY, UNSUPPORTED_DATA = 1000, 1001, 1003
 """RFC 6455, section 7.4.1."""
 REFUSED: Message = {"type": "websocket.close"}
 """Before the WebSocket is accepted: the HTTP server answers 403."""
@@ -87,8 +88,11 @@ class WebSocketTransport(asyncio.Transport):
             await self._may_read.wait()
             message = await receive()
             if message["type"] == "websocket.disconnect":
-                break
-            if (data := message.get("bytes")) is None:
+                if message["code"] != SERVICE_RESTART:
+                    break
+                self._close_code = GOING_AWAY
+                self._connection.finish()
+            elif (data := message.get("bytes")) is None:
                 # [MQTT-6.0.0-1] "If any other type of data frame is received the recipient MUST close the Network
                 # Connection."
                 self._close_code = UNSUPPORTED_DATA
