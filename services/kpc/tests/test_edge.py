@@ -168,6 +168,20 @@ async def test_a_request_has_its_time_from_when_the_one_before_it_was_answered(e
     assert [request.result().status_code for request in requests] == [200] * 10
 
 
+async def test_nothing_waits_for_ever_behind_what_is_answered(
+    edge: Edge, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LONGEST_WAIT", 0)
+    await backend.serve_extension()
+    backend.delay = 0.2
+    edge._limits = replace(edge._limits, request_timeout=0.5)
+    async with asyncio.TaskGroup() as tasks:
+        path = backend.path(f"{TOKEN}/update")
+        requests = [tasks.create_task(edge.request("mqtt", path, b"", guesser=GUESSER)) for _ in range(4)]
+    first, *_, last = [request.result().status_code for request in requests]
+    assert (first, last) == (200, 504)
+
+
 async def test_all_that_wait_behind_a_request_without_an_answer_run_out_of_time_with_it(
     edge: Edge, backend: Backend
 ) -> None:

@@ -30,6 +30,8 @@ ALLOWED_EXTENSIONS = "allowed-extension-instances"
 
 MAX_IN_TURN = 256
 """Requests of one token to one extension that have or wait for their turn: what a few connections have in flight."""
+LONGEST_WAIT = 30_000
+"""Milliseconds beyond its own time that a request may spend on those before it, so that nothing waits for ever."""
 MAX_OF_TENANT = 10_000
 """Requests of one tenant that may be in progress: of those that wait for an answer, one tenant never has all."""
 MAX_RATED_ENDPOINTS = 100_000
@@ -179,7 +181,10 @@ class Edge:
             raise TooManyRequests("too many messages of this endpoint are waiting")
         turn = self._turns.turn(name)
         async with turn as left:
-            turn.leaves = deadline = max(arrived, left) if isinstance(left, Deadline) else arrived
+            deadline = arrived
+            if isinstance(left, Deadline):
+                deadline = min(max(arrived, left), Deadline(arrived.at_ms + LONGEST_WAIT))
+            turn.leaves = deadline
             outcome = await carry(deadline)
             if outcome.status_code < 500:
                 turn.leaves = Deadline.after(self._limits.request_timeout)
