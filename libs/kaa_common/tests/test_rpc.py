@@ -493,6 +493,26 @@ def test_every_endpoint_can_answer_with_a_failure(endpoint: Endpoint[Any, Any]) 
     assert getattr(answer, "payload", None) is None
 
 
+async def test_each_answer_is_a_line_for_whoever_debugs_without_what_was_asked(
+    rpc: Rpc, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "kaa_common.rpc")
+
+    async def know_one(request: EndpointTokenValidationRequest) -> Reply[EndpointTokenValidationResponse]:
+        if request.token != "s3cr3t-good":
+            raise NotFound("unknown token")
+        return Reply(token_response(request))
+
+    await rpc.serve(VALIDATE_TOKEN, "cm", know_one)
+    for token in ("s3cr3t-good", "s3cr3t-bad"):
+        await rpc.call(VALIDATE_TOKEN, "cm", token_request(token))
+    assert [record.getMessage() for record in caplog.records if "answered" in record.getMessage()] == [
+        "answered ep-token-request: 200",
+        "answered ep-token-request: 404 unknown token",
+    ]
+    assert "s3cr3t" not in caplog.text
+
+
 async def test_who_stops_answering_is_logged_once_and_so_is_the_return(
     rpc: Rpc, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -230,6 +230,7 @@ class Rpc:
             try:
                 record = decode(event.record, message.data)
                 log.correlation_id.set(record.correlation_id)
+                logger.debug("heard an event on %s", message.subject)
                 await handler(record)
             except (DecodeError, InvalidName) as exc:
                 logger.warning("ignored an event on %s: %s", message.subject, exc)
@@ -246,11 +247,15 @@ class Rpc:
         try:
             async with asyncio.timeout(deadline.remaining()) as limit:
                 reply = await handler(request)
-            return encode(reply.message), reply.headers
+            encoded = encode(reply.message)
+            logger.debug("answered %s: %d", endpoint.request_type, reply.message.status_code)
+            return encoded, reply.headers
         except Exception as exc:
             error = DeadlineExceeded("not done in time") if limit.expired() else exc
-            if status_of(error)[0] == 500:
+            status_code, reason = status_of(error)
+            if status_code == 500:
                 logger.exception("a request on %s failed", endpoint.request_type)
+            logger.debug("answered %s: %d %s", endpoint.request_type, status_code, reason)
             return _failed(endpoint, request, error), {}
 
     async def _receive_answer(self, message: BusMessage) -> None:

@@ -134,6 +134,7 @@ class Edge:
         except Exception as exc:
             outcome = replace(refusal(exc), speaker=speaker)
         REQUESTS.labels(transport, str(outcome.status_code)).inc()
+        logger.debug("answered a device over %s: %d", transport, outcome.status_code)
         return outcome
 
     def sent(self, outcome: Outcome, size: int) -> None:
