@@ -29,7 +29,8 @@ or schema header; what a record has no field for travels in NATS headers.
 - A request goes to `kaa.v1.service.{service instance}.{protocol}.{request type}` and is handled by one replica of that
   instance. Its response goes to the reply subject, `kaa.v1.replica.{replica id}.{protocol}.{response type}` of whoever
   asks, with the `correlationId` of the request.
-- An event goes to `kaa.v1.events.{service instance}.{event}`, for whoever listens.
+- An event goes to `kaa.v1.events.{service instance}.{event}`, for whoever listens; one of our own to the same below
+  `open.`, so that listeners to `kaa.v1.events.>` hear nothing that no RFC has.
 - `timestamp` is in UNIX milliseconds. A message expires `timeout` milliseconds after it, or never when that is 0; what
   has expired is dropped.
 - `statusCode` is that of HTTP, `reasonPhrase` says more in words.

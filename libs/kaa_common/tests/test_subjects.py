@@ -25,6 +25,7 @@ def test_subjects_are_those_of_3_ism() -> None:
     assert replica_subjects("kpc-1") == "kaa.v1.replica.kpc-1.>"
     assert event_subject("epr", "endpoint", "metadata", "updated") == "kaa.v1.events.epr.endpoint.metadata.updated"
     assert events_subject("*", "endpoint-filter", "*", "activated") == "kaa.v1.events.*.endpoint-filter.*.activated"
+    assert event_subject("kpc", "replica", "left", of_rfc=False) == "open.kaa.v1.events.kpc.replica.left"
 
 
 @pytest.mark.parametrize("name", INJECTIONS)
@@ -65,6 +66,7 @@ def test_a_subject_is_parsed_into_its_parts() -> None:
     assert parse("kaa.v1.events.epr.endpoint.metadata.updated") == EventSubject(
         "epr", ("endpoint", "metadata", "updated")
     )
+    assert parse("open.kaa.v1.events.kpc.replica.left") == EventSubject("kpc", ("replica", "left"))
 
 
 @pytest.mark.parametrize(
@@ -75,6 +77,8 @@ def test_a_subject_is_parsed_into_its_parts() -> None:
         "kaa.v1.service.epmx.esp",
         "kaa.v2.service.a.b.c",
         "kaa.v1.events.epr",
+        "open.kaa.v1.events.epr",
+        "open.kaa.v1.service.epmx.esp.ClientData",
         "kaa.v1.other.a.b.c",
         "kaa.v1..a",
     ],

@@ -26,7 +26,7 @@ from kaa_common.messages.declared import Event
 from kaa_common.messages.protocols import PROTOCOLS
 from kaa_common.subjects import EventSubject, InvalidName, parse
 
-ALL_EVENTS = "kaa.v1.events.>"
+ALL_EVENTS = ("kaa.v1.events.>", "open.kaa.v1.events.>")
 FLUSH_TIMEOUT = 5.0
 EVENTS = tuple(event for protocol in PROTOCOLS for event in protocol.events)
 HIDDEN = ("correlationId", "timestamp", "timeout", "originatorReplicaId")
@@ -73,7 +73,8 @@ async def _watch(nats_url: str, wanted: Wanted, as_json: bool, count: int | None
             enough.set()
 
     async with connect(nats_url, "kaa watch") as bus:
-        await bus.subscribe(ALL_EVENTS, show)
+        for subjects in ALL_EVENTS:
+            await bus.subscribe(subjects, show)
         await bus.flush(FLUSH_TIMEOUT)
         print("watching events; Ctrl-C ends it", file=sys.stderr, flush=True)
         await enough.wait()

@@ -3,6 +3,7 @@
     kaa.v1.service.<service instance>.<protocol>.<message type>     one replica of the service handles it
     kaa.v1.replica.<replica id>.<protocol>.<message type>           that replica handles it
     kaa.v1.events.<service instance>.<entity>...<event type>        whoever listens
+    open.kaa.v1.events.<service instance>...                        the same, for events that no RFC knows
 
 Names arrive from topics, URLs and messages of others. Only `[A-Za-z0-9_-]+` becomes a token of a subject, so nobody can
 inject a separator or a wildcard.
@@ -41,13 +42,19 @@ def replica_subjects(replica_id: str) -> str:
     return f"{_PREFIX}.replica.{checked_name(replica_id)}.>"
 
 
-def event_subject(instance: str, *path: str) -> str:
-    return ".".join((_PREFIX, "events", *map(checked_name, (instance, *path))))
+def event_subject(instance: str, *path: str, of_rfc: bool = True) -> str:
+    """Whoever listens to `kaa.v1.events.>` knows the schemas of the RFCs, so other events stay out of it."""
+    return ".".join((_prefix(of_rfc), "events", *map(checked_name, (instance, *path))))
 
 
-def events_subject(instance: str, *path: str) -> str:
+def events_subject(instance: str, *path: str, of_rfc: bool = True) -> str:
     """As `event_subject`, where `*` stands for any one name: what a listener subscribes to."""
-    return ".".join((_PREFIX, "events", *(name if name == "*" else checked_name(name) for name in (instance, *path))))
+    names = (name if name == "*" else checked_name(name) for name in (instance, *path))
+    return ".".join((_prefix(of_rfc), "events", *names))
+
+
+def _prefix(of_rfc: bool) -> str:
+    return _PREFIX if of_rfc else f"open.{_PREFIX}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,7 @@ class ServiceSubject:
 
 @dataclass(frozen=True, slots=True)
 class EventSubject:
-    """The parts of a `kaa.v1.events.` subject."""
+    """The parts of a `kaa.v1.events.` or `open.kaa.v1.events.` subject."""
 
     instance: str
     path: tuple[str, ...]
@@ -75,6 +82,6 @@ def parse(subject: str) -> ServiceSubject | EventSubject:
     match parts:
         case ["kaa", "v1", "service" | "replica", owner, protocol, *message_type] if message_type:
             return ServiceSubject(owner, protocol, ".".join(message_type))
-        case ["kaa", "v1", "events", instance, *path] if path:
+        case ["kaa", "v1", "events", instance, *path] | ["open", "kaa", "v1", "events", instance, *path] if path:
             return EventSubject(instance, tuple(path))
     raise InvalidName("not a subject of 3/ISM")

@@ -1,10 +1,16 @@
 """Every record against the schema of its RFC, by the fingerprint of the parsed canonical form (Avro specification)."""
 
+import pkgutil
+from importlib import import_module
+from typing import Any
+
 import pytest
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
+from kaa_common import messages
 from kaa_common.avro import schema_of
-from kaa_common.messages.protocols import records
+from kaa_common.messages.declared import Endpoint, Event
+from kaa_common.messages.protocols import PROTOCOLS, records
 
 # CRC-64-AVRO of the parsed canonical form of the schemas published with the RFCs.
 SCMP = "org.kaaproject.scmp.event.gen.v1"
@@ -77,3 +83,16 @@ def test_a_record_is_the_one_of_its_rfc(record: type) -> None:
 
 def test_no_record_of_the_rfcs_is_missing() -> None:
     assert set(RFC_FINGERPRINTS) <= {full_name(record) for record in records()}
+
+
+@pytest.mark.parametrize("event", [event for protocol in PROTOCOLS for event in protocol.events])
+def test_whoever_listens_to_kaa_v1_events_hears_records_of_the_rfcs_alone(event: Event[Any]) -> None:
+    of_rfc = not full_name(event.record).startswith(OWN_NAMESPACES)
+    assert event.subject("kpc", *("f" for part in event.path if part == "*")).startswith("kaa.v1.events.") is of_rfc
+
+
+@pytest.mark.parametrize("name", [module.name for module in pkgutil.iter_modules(messages.__path__)])
+def test_whatever_is_declared_is_part_of_a_protocol(name: str) -> None:
+    known = [declared for protocol in PROTOCOLS for declared in (*protocol.endpoints, *protocol.events)]
+    members = vars(import_module(f"{messages.__name__}.{name}")).items()
+    assert [n for n, member in members if isinstance(member, Endpoint | Event) and member not in known] == []

@@ -163,8 +163,8 @@ HELD_ENDPOINTS = Endpoint(
     owner="kpc",
     of_replica=True,
 )
-REPLICA_ALIVE = Event(path=("replica", "alive"), record=ReplicaEvent, owner="kpc")
-REPLICA_LEFT = Event(path=("replica", "left"), record=ReplicaEvent, owner="kpc")
+REPLICA_ALIVE = Event(path=("replica", "alive"), record=ReplicaEvent, owner="kpc", of_rfc=False)
+REPLICA_LEFT = Event(path=("replica", "left"), record=ReplicaEvent, owner="kpc", of_rfc=False)
 
-ENDPOINTS = (CUT_OFF, ASK_USABLE, ASK_USABLE_CREDENTIALS)
+ENDPOINTS = (CUT_OFF, ASK_USABLE, ASK_USABLE_CREDENTIALS, HELD_ENDPOINTS)
 EVENTS = (REPLICA_ALIVE, REPLICA_LEFT)

@@ -79,13 +79,16 @@ class Event(Generic[EventRecord]):
     path: tuple[str, ...]
     record: type[EventRecord]
     owner: str
+    of_rfc: bool = True
+    """Without an RFC it is `open.kaa.v1.events.<instance>.<path>`."""
 
     def subject(self, instance: str, *names: str) -> str:
         if len(names) != self.path.count("*"):
             raise ValueError(f"the subject of this event has {self.path.count('*')} names, not {len(names)}")
         remaining = iter(names)
-        return event_subject(instance, *(next(remaining) if part == "*" else part for part in self.path))
+        path = (next(remaining) if part == "*" else part for part in self.path)
+        return event_subject(instance, *path, of_rfc=self.of_rfc)
 
     def wildcard(self, instance: str = "*") -> str:
         """What to subscribe to for every such event of the instance, or of all."""
-        return events_subject(instance, *self.path)
+        return events_subject(instance, *self.path, of_rfc=self.of_rfc)
