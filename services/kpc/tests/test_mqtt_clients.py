@@ -21,9 +21,10 @@ from kpc.mqtt.limits import SessionLimits
 from kpc.mqtt.packets import Connect, Publish, Subscribe
 from kpc.mqtt.properties import Properties
 from kpc.mqtt.reasons import DONE, WITHHELD, PublishResult, ReasonCode
-from kpc.mqtt_connection import Connection, ServerLimits
+from kpc.mqtt_connection import Connection
 from kpc.mqtt_listeners import TcpListener
 from kpc.mqtt_server import MqttServer
+from kpc.server_limits import ServerLimits
 
 PATIENCE = 10.0
 WITHHELD_FOR = 0.5

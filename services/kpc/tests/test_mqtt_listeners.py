@@ -13,9 +13,9 @@ import pytest
 
 from kaa_common.errors import StartError
 from kpc.certificates import Certificates
-from kpc.mqtt_connection import ServerLimits
 from kpc.mqtt_listeners import FAILED_HANDSHAKES, Listener, TcpListener, TlsListener
 from kpc.mqtt_server import MqttServer
+from kpc.server_limits import ServerLimits
 from support.certificates import KeyPair, make_certificate
 from support.waiting import until
 

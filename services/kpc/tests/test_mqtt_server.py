@@ -16,9 +16,10 @@ from kpc.mqtt.events import Disconnected, DisconnectReason
 from kpc.mqtt.limits import SessionLimits
 from kpc.mqtt.packets import Connect, Publish, Subscribe
 from kpc.mqtt.reasons import DONE, WITHHELD, PublishResult, ReasonCode
-from kpc.mqtt_connection import Connection, ServerLimits
+from kpc.mqtt_connection import Connection
 from kpc.mqtt_listeners import TcpListener
 from kpc.mqtt_server import MqttServer
+from kpc.server_limits import ServerLimits
 
 CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01c"
 ACCEPTED, REFUSED = b"\x20\x02\x00\x00", b"\x20\x02\x00\x05"

@@ -13,9 +13,10 @@ from kpc.mqtt.packets import Connack, Connect, Disconnect, Publish, ServerPacket
 from kpc.mqtt.properties import NO_PROPERTIES, Properties
 from kpc.mqtt.reasons import DONE, PublishResult, ReasonCode
 from kpc.mqtt.versions import MQTT_3_1_1, MQTT_5
-from kpc.mqtt_connection import Connection, ServerLimits
+from kpc.mqtt_connection import Connection
 from kpc.mqtt_listeners import TcpListener
 from kpc.mqtt_server import MqttServer
+from kpc.server_limits import ServerLimits
 from support import mqtt_codec
 from support.waiting import until
 

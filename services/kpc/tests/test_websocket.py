@@ -13,8 +13,8 @@ from websockets.typing import Subprotocol
 
 from kaa_common.http_server import MAX_FRAGMENTS, MAX_WEBSOCKET_MESSAGE, Gateway, bind, serve
 from kpc.mqtt.limits import SessionLimits
-from kpc.mqtt_connection import ServerLimits
 from kpc.mqtt_server import MqttServer
+from kpc.server_limits import ServerLimits
 from kpc.websocket import MqttOverWebSocket
 from support.waiting import until
 

@@ -1,4 +1,4 @@
-"""One MQTT connection over TCP: a socket, the protocol core of kpc.mqtt, and the calls to whoever handles the messages.
+"""One MQTT connection: a socket, the protocol core of kpc.mqtt, and the calls to whoever handles the messages.
 
 Protocol callbacks rather than streams: no task and no buffer per idle connection, and a fifth less CPU time per request
 on uvloop. A request costs one read and one write: whatever a connection has to say in one turn of the event loop leaves
@@ -10,14 +10,12 @@ import logging
 import socket
 import uuid
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from prometheus_client import Counter
 
 from kpc.mqtt.errors import PacketTooLargeError
 from kpc.mqtt.events import Disconnected, Event
-from kpc.mqtt.limits import SessionLimits
 from kpc.mqtt.packets import Connect, Publish, Subscribe
 from kpc.mqtt.properties import NO_PROPERTIES, Properties
 from kpc.mqtt.reasons import PublishResult, ReasonCode
@@ -38,30 +36,6 @@ READ_SIZE = 16 * 1024
 """Bytes read at once, into one buffer for all connections. It bounds what a paused connection holds unread."""
 PACKETS_AT_ONCE = 8
 """Packets of one client that are taken in before others get their turn: half a millisecond."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerLimits:
-    """How much all clients, and each of them, may take."""
-
-    session: SessionLimits = field(default_factory=SessionLimits)
-    max_connections: int = 20_000
-    """Each takes a file descriptor, of which a container commonly has 65,536 or fewer."""
-    max_connections_per_address: int = 15_000
-    """Whole sites come by one address, their router's or a proxy's; yet none takes the places of all others."""
-    max_calls: int = 64
-    """Calls of the handler at once per connection: fills a round trip of 5 ms at 12,000 messages a second, and one
-    client never has more than this many messages in memory. At the limit its socket is not read."""
-    write_high_water: int = 64 * 1024
-    """Bytes waiting for a slow client, above which it is not read until it catches up."""
-    max_write_buffer: int = 4 * 1024 * 1024
-    """Bytes waiting for a slow client, above which it is dropped: a few of the largest messages."""
-    write_timeout: float = 30.0
-    """Seconds a client may stay above the high-water mark; less than what a half-open TCP connection would take."""
-    stop_timeout: float = 10.0
-    """Seconds for calls in flight to finish at a stop, out of the 30 that Kubernetes grants the whole process."""
-    linger: float = 2.0
-    """Seconds for a client to read the last bytes and close its side; closed at once, unread input would reset it."""
 
 
 class ConnectionHandler(Protocol):

@@ -16,8 +16,9 @@ from typing import Any, Self
 from prometheus_client import Counter
 
 from kpc.mqtt.reasons import ReasonCode
-from kpc.mqtt_connection import READ_SIZE, Connection, ConnectionHandler, ServerLimits, TransportName
+from kpc.mqtt_connection import READ_SIZE, Connection, ConnectionHandler, TransportName
 from kpc.mqtt_listeners import Listener
+from kpc.server_limits import ServerLimits
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager
 
 from kaa_common.http_server import Gateway
 from kpc.certificates import Certificates
-from kpc.mqtt_connection import ConnectionHandler, ServerLimits
+from kpc.mqtt_connection import ConnectionHandler
 from kpc.mqtt_listeners import Listener, TcpListener, TlsListener
 from kpc.mqtt_server import MqttServer
+from kpc.server_limits import ServerLimits
 from kpc.settings import KpcSettings
 from kpc.websocket import MqttOverWebSocket
 
