@@ -1,12 +1,7 @@
-"""Credentials of both kinds against a model: random changes by several clients at once, over REST and the bus.
-
-Each round is done by its clients at the same time. What they are answered must be what one of the orders of the round
-explains, so the model is a set of the states that are still possible.
-"""
+"""Credentials of both kinds against a model: random changes by several clients at once, over REST and the bus."""
 
 import asyncio
-import itertools
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import httpx
@@ -15,7 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from creds.clients.app import Clients
-from creds.model import REFUSED, TRANSITIONS
 from creds.model import TokenStatus as State
 from kaa_common.clock import Deadline
 from kaa_common.messages.cap import (
@@ -33,42 +27,12 @@ from kaa_common.messages.ecap import (
     ClientUsernamePasswordValidationRequest,
 )
 from kaa_common.rpc import Rpc, request_header
+from support.status_model import DELETE, DELETED, USE, Answered, Model, explained, withdrawals
 from support.waiting import until
 
 PASSWORD = "correct horse"
-DELETED = None
-Model = State | None
-
-CAP, ECAP, DELETE = "use over 22/CAP", "use over 16/ECAP", "delete"
-STEPS = [CAP, CAP, ECAP, DELETE, *State, State.SUSPENDED, State.ACTIVE]
-ROUNDS = st.lists(st.lists(st.sampled_from(STEPS), min_size=1, max_size=4), min_size=1, max_size=6)
-Step = str
-
-
-def expected(state: Model, step: Step) -> tuple[int, Model]:
-    """Status code and what follows, by the one table."""
-    if state is DELETED:
-        return 404, DELETED
-    if step == DELETE:
-        return 200, DELETED
-    if step in (CAP, ECAP):
-        return (403, state) if state in REFUSED else (200, State.ACTIVE)
-    target = State(step)
-    return (200, target) if target in TRANSITIONS[state] else (409, state)
-
-
-def explained(possible: Iterable[Model], answers: list[tuple[Step, int]]) -> set[Model]:
-    """The states after the answers, in any order of them that gives just these."""
-    after: set[Model] = set()
-    for start, order in itertools.product(possible, itertools.permutations(answers)):
-        state = start
-        for step, answered in order:
-            status_code, state = expected(state, step)
-            if status_code != answered:
-                break
-        else:
-            after.add(state)
-    return after
+ACTIONS = st.sampled_from(["22/CAP", "22/CAP", "16/ECAP", DELETE, *State, State.SUSPENDED, State.ACTIVE])
+ROUNDS = st.lists(st.lists(ACTIONS, min_size=1, max_size=4), min_size=1, max_size=6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,16 +86,16 @@ class Platform:
 
         return Subject(path=f"/x509-credentials/{issued.id}", cap=cap, ecap=ecap)
 
-    async def do(self, subject: Subject, step: Step) -> tuple[Step, int]:
-        if step == CAP:
-            return step, await subject.cap()
-        if step == ECAP:
-            return step, await subject.ecap()
-        if step == DELETE:
-            return step, (await self.ccm.delete(subject.path)).status_code
-        changed = await self.ccm.put(f"{subject.path}/status", json={"status": step})
-        assert changed.status_code != 200 or changed.json()["state"] == step
-        return step, changed.status_code
+    async def do(self, subject: Subject, action: str) -> Answered:
+        if action == "22/CAP":
+            return USE, await subject.cap()
+        if action == "16/ECAP":
+            return USE, await subject.ecap()
+        if action == DELETE:
+            return DELETE, (await self.ccm.delete(subject.path)).status_code
+        changed = await self.ccm.put(f"{subject.path}/status", json={"status": action})
+        assert changed.status_code != 200 or changed.json()["state"] == action
+        return action, changed.status_code
 
     async def shown(self, subject: Subject) -> Model:
         answer = await self.ccm.get(subject.path)
@@ -153,16 +117,16 @@ async def test_every_answer_is_explained_by_the_table(
     cap_events: list[tuple[str, ClientCredentialsRevokedEvent]],
     ecap_events: list[ClientCredentialRevokedEvent],
     kind: str,
-    rounds: list[list[Step]],
+    rounds: list[list[str]],
 ) -> None:
     subject = await (platform.basic() if kind == "basic" else platform.x509())
     cap_before, ecap_before, withdrawn = len(cap_events), len(ecap_events), 0
     possible: set[Model] = {State.INACTIVE}
-    for steps in rounds:
+    for actions in rounds:
         async with asyncio.TaskGroup() as tasks:
-            doing = [tasks.create_task(platform.do(subject, step)) for step in steps]
+            doing = [tasks.create_task(platform.do(subject, action)) for action in actions]
         answers = [task.result() for task in doing]
-        withdrawn += sum(code == 200 and step in (*REFUSED, DELETE) for step, code in answers)
+        withdrawn += withdrawals(answers)
         before, possible = possible, explained(possible, answers)
         assert possible, f"from {before} nothing explains {answers}"
         shown = await platform.shown(subject)
