@@ -103,6 +103,19 @@ def _at_path(dotted: str) -> Bind:
     def bind(test: Test, whole: bool) -> Predicate:
         return lambda document: any(map(test, values_at(document, path, elements=not whole)))
 
+    return bind if len(path) > 1 else _at_name(dotted)
+
+
+def _at_name(name: str) -> Bind:
+    """As a path of one part: most are, and this takes a fifth of the time."""
+
+    def bind(test: Test, whole: bool) -> Predicate:
+        def holds(document: Document) -> bool:
+            value = document.get(name, MISSING)
+            return (not whole and type(value) is list and any(map(test, value))) or test(value)
+
+        return holds
+
     return bind
 
 
@@ -113,6 +126,9 @@ def _at_element(test: Test, _whole: bool) -> Predicate:
 def _all_of(predicates: list[Predicate]) -> Predicate:
     if len(predicates) == 1:
         return predicates[0]
+    if len(predicates) == 2:
+        first, second = predicates
+        return lambda subject: first(subject) and second(subject)
     return lambda subject: all(predicate(subject) for predicate in predicates)
 
 
@@ -150,6 +166,10 @@ def _equal(left: Any, right: Any) -> bool:
 def _equals(literal: Any) -> Test:
     if literal is None:
         return lambda value: value is None or value is MISSING
+    if isinstance(literal, bool):
+        return lambda value: value is literal
+    if isinstance(literal, str | int | float):
+        return lambda value: bool(value == literal) and not isinstance(value, bool)
     return lambda value: value is not MISSING and _equal(value, literal)
 
 
@@ -205,12 +225,14 @@ def _elem_match(operand: Any, bind: Bind) -> Predicate:
 
 def _object_test(query: Document) -> Test:
     matches = _compile_query(query)
-    return lambda element: isinstance(element, dict | list) and matches(_as_object(element))
 
+    def is_such_object(element: Any) -> bool:
+        if isinstance(element, dict):
+            return matches(element)
+        # MongoDB keeps an array as an object with the keys "0", "1" ..., and lets $elemMatch see it as one.
+        return isinstance(element, list) and matches({str(i): member for i, member in enumerate(element)})
 
-def _as_object(value: dict[str, Any] | list[Any]) -> dict[str, Any]:
-    """MongoDB keeps an array as an object with the keys "0", "1" ..., and lets $elemMatch see it as one."""
-    return value if isinstance(value, dict) else {str(i): element for i, element in enumerate(value)}
+    return is_such_object
 
 
 def _negate(operand: Any, bind: Bind) -> Predicate:
