@@ -50,6 +50,7 @@ PURE = (
     "epr.model",
     "epr.search",
     "epr.terms",
+    "epr.texts",
     "kpc",
     "kpc.extensions",
     "kpc.kp1",

@@ -164,6 +164,7 @@ def pages(count: int) -> dict[str, list[tuple[str, Query]]]:
         ],
         "scan: many match a comparison": [("search", {"query": {"metadata.floor": {"$gt": 20}}})] * 5,
         "scan: none matches a comparison": [("search", {"query": {"metadata.floor": {"$gt": 99}}})] * 5,
+        "scan: a number that seldom occurs": [("list", {"metadataFilter": "temperature=97.6"})] * 5,
         "scan: a text anywhere": [("list", {"multiFilter": f"sn-{numbers[1]:08}"})] * 5,
     }
 

@@ -17,6 +17,7 @@ from kaa_common.store import (
     Scalar,
     StoreError,
     compile_query,
+    sqlite_reader,
 )
 
 BY_KIND = Index("by_kind", ("tenant", "kind"))
@@ -394,6 +395,31 @@ async def test_a_query_finds_what_matches_in_the_order_of_ids(store: DocumentSto
     assert [document["_id"] for document in second] == ["6", "8"]
     assert [document["_id"] for document in of_tenant] == ["7", "8"]
     assert len(of_all) == 9
+
+
+@pytest.mark.parametrize("many", [False, True])
+async def test_the_texts_of_a_query_change_nothing_that_is_found(
+    store: DocumentStore, monkeypatch: pytest.MonkeyPatch, many: bool
+) -> None:
+    monkeypatch.setattr(sqlite_reader, "MAX_CANDIDATES", 2 if many else 10)
+    monkeypatch.setattr(sqlite_reader, "NARROW", 1)
+    titles = {"a": "50%", "b": "50", "B": "50%", "\u00e9": "50%", "z": "50%"}
+    await insert_all(
+        store, *(thing(name, kind="k" if name < "c" else "l", title=text) for name, text in titles.items())
+    )
+    query = compile_query({"title": "50%"}, texts=((r'%"title":"50\%"%', "%never%"), ("%TITLE%",)))
+
+    async def found(**narrowed: Any) -> list[str]:
+        return [document["_id"] for document in await store.query(THINGS, query, **narrowed)]
+
+    assert await found(limit=9) == ["B", "a", "z", "\u00e9"]
+    assert await found(limit=2, offset=1) == ["a", "z"]
+    assert await found(limit=9, after="a") == ["z", "\u00e9"]
+    assert await found(limit=9, index=BY_KIND, equals=("t",)) == ["B", "a", "z", "\u00e9"]
+    assert await found(limit=9, index=BY_KIND, equals=("t", "k")) == ["B", "a"]
+    assert await found(limit=9, index=BY_KIND, equals=("u",)) == []
+    assert await store.count(THINGS, query=query, index=BY_KIND, equals=("t", "l")) == 2
+    assert await store.count(THINGS, query=query, limit=3) == 3
 
 
 async def test_documents_are_counted_by_index_and_query(store: DocumentStore) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from kaa_common.store import QueryError
-from kaa_common.store.regex import MAX_PATTERN, compile_pattern
+from kaa_common.store.regex import MAX_PATTERN, compile_pattern, literal_runs
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,19 @@ def test_shorthands_are_spelled_out_because_engines_differ_beyond_ascii() -> Non
     spelled_out, _ = compile_pattern(r"\d[\w-]\.", "")
 
     assert spelled_out == r"[0-9][A-Za-z0-9_-]\."
+
+
+@pytest.mark.parametrize(
+    ("pattern", "runs"),
+    [
+        ("", []),
+        ("^abc$", ["abc"]),
+        ("a.b", ["a", "b"]),
+        (r"SN-\d\d[ab]x\.y", ["SN-", "x.y"]),
+        (r"\$5\\", ["$5\\"]),
+        (r"a\tb", ["a", "b"]),
+    ],
+)
+def test_a_pattern_consists_of_texts_with_gaps(pattern: str, runs: list[str]) -> None:
+    compile_pattern(pattern, "")
+    assert literal_runs(pattern) == runs

@@ -19,6 +19,7 @@ from kaa_common.store.port import (
     Scalar,
     StoreError,
     StoreUnavailable,
+    Texts,
 )
 
 __all__ = [
@@ -36,5 +37,6 @@ __all__ = [
     "Scalar",
     "StoreError",
     "StoreUnavailable",
+    "Texts",
     "compile_query",
 ]

@@ -93,12 +93,18 @@ class Collection:
         _check_name(self.name)
 
 
+Texts = tuple[tuple[str, ...], ...]
+"""Groups of patterns of SQL's LIKE, with `\\` before what stands for itself. Upper and lower case are one there."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """A checked query; only `compile_query` makes one. `source` is what was checked, `matches` its predicate."""
 
     source: Document
     matches: Callable[[Document], bool]
+    texts: Texts = ()
+    """A hint for a store that keeps text: the JSON of each document that matches has a text of each of these groups."""
 
 
 class DocumentStore(Protocol):

@@ -37,6 +37,19 @@ def compile_pattern(pattern: str, options: str) -> tuple[str, re.Pattern[str]]:
         raise QueryError(f"$regex is malformed: {exc.msg}") from exc
 
 
+def literal_runs(pattern: str) -> list[str]:
+    """The texts without a gap that a pattern consists of; a pattern that is refused may have any."""
+    runs = [""]
+    for token in _TOKEN.finditer(pattern.removeprefix("^").removesuffix("$")):
+        if token["plain"] not in (None, "."):
+            runs[-1] += token["plain"]
+        elif token["escape"] is not None and not token["escape"][1].isalnum():
+            runs[-1] += token["escape"][1]
+        else:
+            runs.append("")
+    return [run for run in runs if run]
+
+
 def _spell_out(pattern: str) -> str:
     tokens = ["^"] if pattern.startswith("^") else []
     position = len(tokens)

@@ -6,9 +6,9 @@ clock while it works, so that a scan ends with its deadline and not when the col
 # ruff: noqa: S608 - the names put into statements were checked by Collection and Index, and are quoted
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
-from itertools import islice
+from itertools import chain, islice
 from time import monotonic
 from typing import Any, Final
 
@@ -16,11 +16,17 @@ import orjson
 
 from kaa_common.store.documents import values_at
 from kaa_common.store.gathering import Work
-from kaa_common.store.index_keys import END, Position, encode_values
-from kaa_common.store.port import Document, Index, Query, Scalar, StoreUnavailable
+from kaa_common.store.index_keys import END, Position, encode_values, keys_of
+from kaa_common.store.port import Document, Index, Query, Scalar, StoreUnavailable, Texts
 from kaa_common.store.sqlite_file import stored_document, table_of
 
+MAX_CANDIDATES: Final = 1_000
+"""Documents that are looked for by what their text has; more of them are matched one by one in their order."""
+NARROW: Final = 2_000
+"""Entries of an index that are sooner read than the text of all documents."""
+
 _STEPS_BETWEEN_CLOCK_READINGS: Final = 200  # steps of SQLite's machine: some 40 documents of a scan
+_HAS_TEXT: Final = r"body LIKE ? ESCAPE '\'"
 
 
 class Reader:
@@ -102,17 +108,18 @@ class Reader:
         offset: int,
         limit: int,
     ) -> list[Document]:
-        with closing(self._scan(collection, index, equals, after)) as bodies:
-            documents = (orjson.loads(body) for (body,) in bodies)
+        with closing(self._scan(collection, query, index, equals, after)) as documents:
             return list(islice(filter(query.matches, documents), offset, offset + limit))
 
     def count(
         self, collection: str, index: Index | None, equals: Sequence[Scalar], query: Query | None, limit: int | None
     ) -> int:
         if query is not None:
-            with closing(self._scan(collection, index, equals, "")) as bodies:
-                matching = (body for (body,) in bodies if query.matches(orjson.loads(body)))
-                return sum(1 for _ in islice(matching, limit))
+            with closing(self._scan(collection, query, index, equals, "")) as documents:
+                return sum(1 for _ in islice(filter(query.matches, documents), limit))
+        return self._count(collection, index, equals, limit)
+
+    def _count(self, collection: str, index: Index | None, equals: Sequence[Scalar], limit: int | None) -> int:
         parameters: tuple[bytes, ...] = ()
         if index is None:
             ids = f"SELECT id FROM {table_of(collection)}"
@@ -141,7 +148,36 @@ class Reader:
                     break
         return frozenset(islice(found, limit))
 
-    def _scan(self, collection: str, index: Index | None, equals: Sequence[Scalar], after: str) -> sqlite3.Cursor:
+    def _scan(
+        self, collection: str, query: Query, index: Index | None, equals: Sequence[Scalar], after: str
+    ) -> Generator[Document, None, None]:
+        """Yield what may match, in the order of the ids."""
+        is_narrow = index is not None and self._count(collection, index, equals, NARROW + 1) <= NARROW
+        candidates = None if is_narrow else self._candidates(collection, query.texts)
+        if candidates is None:
+            with closing(self._in_order(collection, index, equals, after)) as bodies:
+                yield from (orjson.loads(body) for (body,) in bodies)
+            return
+        fields = () if index is None else index.fields[: len(equals)]
+        key = encode_values(equals)
+        behind = sorted((name for name in candidates if name.encode() > after.encode()), key=str.encode)
+        for document in self.get(collection, behind).values():
+            if not fields or key in keys_of(fields, document):
+                yield document
+
+    def _candidates(self, collection: str, texts: Texts) -> list[str] | None:
+        """Return the ids of the documents that have these texts; None when they are many, or no text is known.
+
+        Rows as they lie in the file are read ten times as fast as in the order of an index.
+        """
+        if not texts:
+            return None
+        condition = " AND ".join(f"({' OR '.join([_HAS_TEXT] * len(group))})" for group in texts)
+        statement = f"SELECT id FROM {table_of(collection)} WHERE {condition} LIMIT {MAX_CANDIDATES + 1}"
+        rows = self._connection.execute(statement, list(chain.from_iterable(texts))).fetchall()
+        return None if len(rows) > MAX_CANDIDATES else [document_id for (document_id,) in rows]
+
+    def _in_order(self, collection: str, index: Index | None, equals: Sequence[Scalar], after: str) -> sqlite3.Cursor:
         """Return the bodies in the order of their ids."""
         documents = table_of(collection)
         if index is None:
