@@ -23,6 +23,7 @@ PURE = (
     "kaa_common.avro_binary",
     "kaa_common.budget",
     "kaa_common.errors",
+    "kaa_common.held",
     "kaa_common.jsontext",
     "kaa_common.messages",
     "kaa_common.messages.*",

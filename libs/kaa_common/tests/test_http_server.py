@@ -302,3 +302,45 @@ async def test_a_text_that_is_none_is_no_error_of_ours(gateway: Gateway, caplog:
         assert (await reader.read())[2:4] == (1007).to_bytes(2, "big")
 
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+UNFINISHED = (
+    b"\x82\xff" + (100_000).to_bytes(8, "big") + bytes(4) + bytes(60_000),
+    b"\x02\xff" + (60_000).to_bytes(8, "big") + bytes(4) + bytes(60_000),
+    (b"\x02\x81" + bytes(5)) + (b"\x00\xfe" + (500).to_bytes(2, "big") + bytes(504)) * 120,
+)
+
+
+@pytest.mark.parametrize("beginning", UNFINISHED, ids=["half a frame", "a fragment", "many fragments"])
+async def test_messages_that_do_not_end_give_way_to_those_of_others(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, beginning: bytes
+) -> None:
+    monkeypatch.setattr(http_server, "MAX_WEBSOCKETS_HOLD", 100_000)
+    received: list[int] = []
+
+    async def count(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            received.append(len(message["bytes"]))
+            await send({"type": "websocket.send", "bytes": b"ok"})
+
+    gateway.mount_websocket("/ws", count)
+    listener = bind("127.0.0.1", 0, "KAA_HTTP_PORT")
+    async with serve(gateway, listener, 5.0), asyncio.timeout(5):
+        clients = [await asyncio.open_connection(*listener.getsockname()) for _ in range(3)]
+        for reader, writer in clients:
+            writer.write(UPGRADE + b"\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+        (first, its_end), (second, other_end), (third, third_end) = clients
+        its_end.write(beginning)
+        await its_end.drain()
+        third_end.write(b"\x82\x81" + bytes(5))
+        assert await third.readexactly(4) == b"\x82\x02ok"
+        other_end.write(b"\x82\xff" + (60_000).to_bytes(8, "big") + bytes(4) + bytes(59_999))
+        assert (await first.read())[2:4] == (1013).to_bytes(2, "big")
+        other_end.write(bytes(1))
+        assert await second.readexactly(4) == b"\x82\x02ok"
+        for _, writer in clients:
+            writer.transport.abort()
+    assert received == [1, 60_000]

@@ -378,6 +378,48 @@ async def test_a_client_is_dropped_when_too_much_waits_for_it() -> None:
     assert handler.ended == [Disconnected(reason=DisconnectReason.TOO_SLOW, detail="does not read what it is sent")]
 
 
+async def test_a_packet_that_does_not_end_gives_way_to_those_of_others() -> None:
+    handler, limits = EchoHandler(), ServerLimits(max_held=50_000)
+    message = b"\x30\xc3\xb8\x02\x00\x01a" + b"x" * 40_000
+    async with local_server(handler, limits) as server, client_of(server) as stuck, client_of(server) as slow:
+        for reader, writer in (stuck, slow):
+            assert await reader.readexactly(4) == ACCEPTED
+            writer.write(message[:-1])
+            await writer.drain()
+            await until(lambda: any(connection.held() > 30_000 for connection in server.connections))
+        assert await stuck[0].read() == b""
+        slow[1].write(message[-1:])
+        assert await slow[0].readexactly(13) == ECHO
+    assert handler.ended[0].detail == "holds too much for too long"
+    assert len(handler.handled) == 1
+
+
+async def test_a_client_that_reads_nothing_gives_way_when_others_need_the_room() -> None:
+    handler, limits = EchoHandler(), ServerLimits(max_held=10_000_000, max_write_buffer=100_000_000)
+    async with local_server(handler, limits) as server, client_of(server) as (deaf, _), client_of(server) as (late, _):
+        for reader in (deaf, late):
+            assert await reader.readexactly(4) == ACCEPTED
+        for connection in handler.connections:
+            while connection.is_open and connection.held() < 6_000_000:
+                connection.publish("a", bytes(500_000))
+                await asyncio.sleep(0)
+        await until(lambda: bool(handler.ended))
+        assert [connection.is_open for connection in handler.connections] == [False, True]
+    assert handler.ended[0] == Disconnected(reason=DisconnectReason.TOO_SLOW, detail="holds too much for too long")
+
+
+async def test_a_client_has_no_more_bytes_in_calls_than_allowed() -> None:
+    handler, limits = EchoHandler(), ServerLimits(max_bytes_in_calls=10_000)
+    handler.gate.clear()
+    async with local_server(handler, limits) as server, client_of(server) as (reader, writer):
+        assert await reader.readexactly(4) == ACCEPTED
+        writer.write((b"\x30\xa3\x9c\x01\x00\x01a" + b"x" * 20_000) * 4)
+        await until(lambda: handler.running == 1 and handler.connections[0].held() > 0)
+        handler.gate.set()
+        await until(lambda: len(handler.handled) == 4)
+    assert handler.most_running == 1
+
+
 async def test_the_handler_can_close_a_connection() -> None:
     handler = EchoHandler()
     async with local_server(handler) as server, client_of(server) as (reader, _):

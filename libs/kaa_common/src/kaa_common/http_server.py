@@ -7,12 +7,13 @@ uvicorn is embedded: it neither handles signals nor ends the process, both are t
 
 import asyncio
 import contextlib
+import functools
 import math
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from starlette.applications import Starlette
@@ -22,8 +23,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame
+from websockets.protocol import State
 
 from kaa_common.errors import StartError
+from kaa_common.held import Held
 from kaa_common.http_errors import answer_http_error
 
 BACKLOG = 2048
@@ -42,6 +45,9 @@ MAX_WEBSOCKET_MESSAGE = 2 * 1024 * 1024
 """Bytes: the largest MQTT packet, with all that a client may have put before it."""
 MAX_FRAGMENTS = 10_000
 """Of a message: 200 bytes each in the longest one."""
+MAX_WEBSOCKETS_HOLD = 128 * 1024 * 1024
+"""Bytes of messages that are not there in full, or not taken, of all WebSockets together; beyond it those are ended
+that have held something for longest."""
 PING_INTERVAL = 30.0
 """Seconds between two pings: they keep a WebSocket open in proxies, which close idle ones after a minute, and find out
 that its client vanished."""
@@ -108,19 +114,41 @@ class _Http(HttpToolsProtocol):
 
 
 class _WebSocket(WebSocketsSansIOProtocol):
-    """uvicorn bounds the bytes of a message, but not its fragments, which may be empty; it logs as an error of its own
-    what a client does wrong; it leaves handshakes open that are longer than a WebSocket's, or have a body; and a stop
-    closes its WebSockets whatever is in progress."""
+    """uvicorn bounds the bytes of a message, but neither its fragments, which may be empty, nor what all clients leave
+    unfinished, which it keeps for some time after they are gone; it logs as an error of its own what a client does
+    wrong; it leaves handshakes open that are longer than a WebSocket's, or have a body; and a stop closes its
+    WebSockets whatever is in progress."""
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:  # Any: only passed on
+    def __init__(self, all_held: Held, *arguments: Any, **named: Any) -> None:  # Any: only passed on
         super().__init__(*arguments, **named)
         self.close_timeout = CLOSED_WITHIN
+        self._all_held = all_held
+        self._continued = self._waiting = 0
+
+    def held(self) -> int:
+        """Bytes of a frame that is not there in full, of the frames before it, and of the message before that."""
+        first = len(self.frames[0]) if self.frames else 0
+        return len(self.conn.reader.buffer) + first + self._continued + self._waiting
+
+    def let_go(self) -> None:
+        if self.conn.state is State.OPEN:
+            self._fail(CloseCode.TRY_AGAIN_LATER, "holds too much for too long")
+        else:
+            self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.transport.close()
+        self._all_held.note(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        # The protocol and its parser know each other, so they are not gone before the next collection of garbage.
+        self.conn.reader.discard()
+        self.frames.clear()
+        self._all_held.forget(self)
 
     def shutdown(self) -> None:
         if self.handshake_complete and not self.close_sent:
@@ -130,6 +158,7 @@ class _WebSocket(WebSocketsSansIOProtocol):
 
     def handle_cont(self, event: Frame) -> None:
         if len(self.frames) < MAX_FRAGMENTS:
+            self._continued += len(event.data)
             super().handle_cont(event)
         else:
             self._fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
@@ -138,11 +167,20 @@ class _WebSocket(WebSocketsSansIOProtocol):
         if self.curr_msg_data_type == "text" and not _is_utf_8(b"".join(self.frames)):
             self._fail(CloseCode.INVALID_DATA, "a text that is not UTF-8")
         else:
+            self._waiting = sum(map(len, self.frames))
+            self._continued = 0
             super().send_receive_event_to_app()
+
+    async def receive(self) -> Any:  # Any: a type of uvicorn's own
+        self._waiting = 0  # who asks for the next message is done with the one before
+        self._all_held.note(self)
+        return await super().receive()
 
     def _fail(self, code: CloseCode, reason: str) -> None:
         self.frames.clear()
+        self._continued = 0
         self.conn.fail(code, reason)
+        self.conn.reader.discard()
         self.handle_parser_exception()
 
 
@@ -188,7 +226,7 @@ async def serve(app: ASGIApp, listener: socket.socket, grace: float) -> AsyncIte
             access_log=False,
             lifespan="off",
             http=_Http,
-            ws=_WebSocket,
+            ws=cast("type[asyncio.Protocol]", functools.partial(_WebSocket, Held(MAX_WEBSOCKETS_HOLD))),
             ws_max_size=MAX_WEBSOCKET_MESSAGE,
             ws_ping_interval=PING_INTERVAL,
             ws_ping_timeout=PING_INTERVAL,

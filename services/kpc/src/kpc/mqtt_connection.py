@@ -74,7 +74,7 @@ class Connection(asyncio.BufferedProtocol):
         self._admitted = self._deciding = self._accepted = self._finishing = self._closing = False
         self._reading = self._writable = True
         self._pump_scheduled = False
-        self._calls = 0
+        self._calls = self._bytes_in_calls = 0
         self._end: Disconnected | None = None
         self._deadline_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
@@ -134,6 +134,19 @@ class Connection(asyncio.BufferedProtocol):
             self._finishing = True
             self._end_timer = self._loop.call_later(self._server.limits.stop_timeout, self._stop)
             self.pump()
+
+    def held(self) -> int:
+        """Bytes that were received but not read, or are not sent."""
+        unsent = 0 if self._transport.is_closing() else self._transport.get_write_buffer_size()
+        return self._session.unread_size + unsent
+
+    def let_go(self) -> None:
+        """End the connection, as there is no memory left for what it holds."""
+        detail = "holds too much for too long"
+        if self._transport.get_write_buffer_size():
+            self._drop(detail)
+        else:
+            self.close(detail, ReasonCode.SERVER_BUSY)
 
     # For the event loop
 
@@ -209,6 +222,7 @@ class Connection(asyncio.BufferedProtocol):
             self._server.start_farewell(self._say_goodbye(self._end))
         self._regulate_reading()
         self._flush()
+        self._server.held.note(self)
 
     def take_turn(self) -> None:
         """Take in some of what waits to be read."""
@@ -221,9 +235,10 @@ class Connection(asyncio.BufferedProtocol):
                 self._dispatch(event)
 
     def _may_start_calls(self) -> bool:
-        if self._calls >= self._server.limits.max_calls or self._session.is_full:
-            return False
-        return self._writable and not self._deciding and not self._finishing
+        limits = self._server.limits
+        has_its_share = self._calls >= limits.max_calls or self._bytes_in_calls >= limits.max_bytes_in_calls
+        may_not = has_its_share or self._session.is_full or self._deciding or self._finishing
+        return self._writable and not may_not
 
     def _pump_soon(self) -> None:
         # Once per turn of the event loop: all that its calls have to say leaves in one write.
@@ -234,6 +249,7 @@ class Connection(asyncio.BufferedProtocol):
     def _dispatch(self, event: Event) -> None:
         match event:
             case Publish():
+                self._bytes_in_calls += len(event.payload)
                 self._start_call(self._handle_publish(event))
             case Connect():
                 # [MQTT-3.1.3-6] of MQTT 5: "It MUST assign a unique ClientID to that Client."
@@ -278,7 +294,10 @@ class Connection(asyncio.BufferedProtocol):
         logger.info("%s established: MQTT %s, client id %r", self, connect.version.name, self.client_id)
 
     async def _handle_publish(self, publish: Publish) -> None:
-        result = await self._server.handler.published(self, publish)
+        try:
+            result = await self._server.handler.published(self, publish)
+        finally:
+            self._bytes_in_calls -= len(publish.payload)
         if publish.packet_id is None or self._session.close_expected():
             return
         if result.is_withheld:

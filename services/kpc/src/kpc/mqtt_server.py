@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from prometheus_client import Counter
 
+from kaa_common.held import Held
 from kpc.mqtt.reasons import ReasonCode
 from kpc.mqtt_connection import READ_SIZE, Connection, ConnectionHandler, TransportName
 from kpc.mqtt_listeners import Listener
@@ -37,6 +38,7 @@ class MqttServer:
     ) -> None:
         self.handler = handler
         self.limits = limits
+        self.held = Held(limits.max_held)
         self.read_buffer = memoryview(bytearray(READ_SIZE))
         self.connections: set[Connection] = set()
         self.turned_away = 0
@@ -121,6 +123,7 @@ class MqttServer:
 
     def forget(self, connection: Connection) -> None:
         """The socket of *connection* is closed."""
+        self.held.forget(connection)
         address = self._sockets.pop(connection)
         self._of_address[address] -= 1
         if not self._of_address[address]:

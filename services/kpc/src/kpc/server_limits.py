@@ -17,6 +17,11 @@ class ServerLimits:
     max_calls: int = 64
     """Calls of the handler at once per connection: fills a round trip of 5 ms at 12,000 messages a second, and one
     client never has more than this many messages in memory. At the limit its socket is not read."""
+    max_bytes_in_calls: int = 1024 * 1024
+    """Bytes of payload in them, beyond which there is no further call: as many as one message of the greatest size."""
+    max_held: int = 256 * 1024 * 1024
+    """Bytes that all connections hold together of unfinished packets and of what is not sent, beyond which those are
+    ended that have held something for longest: a quarter of the memory that a container is given."""
     write_high_water: int = 64 * 1024
     """Bytes waiting for a slow client, above which it is not read until it catches up."""
     max_write_buffer: int = 4 * 1024 * 1024

@@ -34,9 +34,13 @@ class PacketReader:
         self._buffer += data
 
     @property
-    def has_bytes(self) -> bool:
-        """Whether there is more than what was read, be it only the beginning of a packet."""
-        return len(self._buffer) > 0
+    def size(self) -> int:
+        """Bytes that are not read yet."""
+        return len(self._buffer)
+
+    def clear(self) -> None:
+        """Nothing more will be read."""
+        self._buffer.clear()
 
     def next_packet(self) -> ClientPacket | None:
         """The next packet, or None until more bytes are fed.

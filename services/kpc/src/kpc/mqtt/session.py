@@ -103,7 +103,7 @@ class ServerSession:
         try:
             while limit > 0 and self._state in (State.AWAITING_CONNECT, State.CONNECTED) and not self.is_full:
                 packet = self._reader.next_packet()
-                self._has_unread = packet is not None and (self._eof or self._reader.has_bytes)
+                self._has_unread = packet is not None and (self._eof or self._reader.size > 0)
                 if packet is None:
                     if self._eof:
                         self._close(DisconnectReason.EOF)
@@ -134,6 +134,11 @@ class ServerSession:
     def has_unread(self) -> bool:
         """Whether `events` stopped at its limit: there may be packets, or an end, that it has not come to."""
         return self._has_unread and self._state is not State.CLOSED
+
+    @property
+    def unread_size(self) -> int:
+        """Bytes that were received and are not read: packets that wait, and the beginning of one."""
+        return self._reader.size
 
     @property
     def is_full(self) -> bool:
@@ -241,6 +246,7 @@ class ServerSession:
     def _close(self, reason: DisconnectReason, detail: str = "") -> None:
         if self._end is None:
             self._state = State.CLOSED
+            self._reader.clear()
             self._end = Disconnected(reason=reason, detail=detail)
 
     def _send(self, packet: ServerPacket) -> None:
