@@ -227,10 +227,33 @@ async def test_searching_for_usernames_of_a_tenant_comes_to_an_end(
 ) -> None:
     monkeypatch.setattr(basic, "TENANT_BURST", 5)
     async with opened(make_options()) as fresh:
+        await create(fresh.basic)
         results = [await outcome(fresh.basic, f"user-{number}", PASSWORD) for number in range(7)]
         assert results == [NotFound] * 5 + [TooManyRequests] * 2
         await fresh.basic.create("other", "user", PASSWORD)
         await fresh.basic.authenticate("other", "user", PASSWORD)
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_made_up_tenants_are_no_way_around_the_budgets(
+    monkeypatch: pytest.MonkeyPatch,
+    opened: Opened,
+    make_options: Callable[..., ClientsOptions],
+    hasher: CountingHasher,
+) -> None:
+    monkeypatch.setattr(basic, "TENANT_BURST", 5)
+    async with opened(make_options()) as fresh:
+        await create(fresh.basic)
+        refused = 0
+        for number in range(20):
+            try:
+                await fresh.basic.authenticate(f"made-up-{number}", "user", PASSWORD)
+            except TooManyRequests:
+                refused += 1
+            except NotFound:
+                pass
+        assert (hasher.verified, refused) == (5, 15)
+        assert await outcome(fresh.basic, "user", PASSWORD) is None
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)

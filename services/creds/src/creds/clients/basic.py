@@ -1,8 +1,9 @@
 """What can be done with basic credentials: creating them, and finding out whether a password is that of a username.
 
 Guessing is slow: each failed attempt is taken from a budget of the username and from one of the tenant, and when one of
-them is empty nothing is checked any more. An unknown username takes the same steps as a known one with a wrong
-password, has the same answer, and so costs the same time.
+them is empty nothing is checked any more. Tenants without credentials have one budget together, as a guesser may make
+up any number of them. An unknown username takes the same steps as a known one with a wrong password, has the same answer,
+and so costs the same time.
 """
 
 import asyncio
@@ -39,6 +40,8 @@ USERNAME_FAILURES: Final = 0.1
 TENANT_BURST: Final = 1_000
 TENANT_FAILURES: Final = 10.0
 """Per second. Far above what misconfigured devices need, far below what searching for usernames takes."""
+NO_TENANT: Final = ""
+"""Stands for all tenants without credentials."""
 MAX_USERNAMES: Final = 100_000
 MAX_TENANTS: Final = 10_000
 """Budgets kept by a replica: together some 20 MB when every one was touched."""
@@ -96,7 +99,8 @@ class BasicClients:
         # Who offers the same at the same time, as a fleet that shares a username, waits for one check.
         async with self._checks.setdefault(fingerprint, asyncio.Lock()):
             if not self._passwords.is_remembered(fingerprint):
-                with self._attempt(tenant_id, username):
+                has_credentials = bool(await self.lifecycle.page(tenant_id, offset=0, limit=1))
+                with self._attempt(tenant_id if has_credentials else NO_TENANT, f"{tenant_id} {username}"):
                     matches = await self._passwords.matches(kept_hash, password, fingerprint)
                     if found is None or not matches:
                         raise NotFound("unknown username or wrong password")
@@ -105,13 +109,13 @@ class BasicClients:
         return await self.lifecycle.use(tenant_id, found["_id"])
 
     @contextmanager
-    def _attempt(self, tenant_id: str, username: str) -> Iterator[None]:
-        """An attempt that costs of the budgets when it ends with NotFound. Raises TooManyRequests."""
-        of_username, now = f"{tenant_id} {username}", time.monotonic()
-        if not self._of_tenant.take(tenant_id, now):
+    def _attempt(self, tenant: str, username: str) -> Iterator[None]:
+        """An attempt that costs of both budgets when it ends with NotFound. Raises TooManyRequests."""
+        now = time.monotonic()
+        if not self._of_tenant.take(tenant, now):
             raise TooManyRequests("too many failed attempts of the tenant's clients; try again later")
-        if not self._of_username.take(of_username, now):
-            self._of_tenant.give_back(tenant_id, now)
+        if not self._of_username.take(username, now):
+            self._of_tenant.give_back(tenant, now)
             raise TooManyRequests("too many failed attempts with this username; try again later")
         has_failed = False
         try:
@@ -122,8 +126,8 @@ class BasicClients:
         finally:
             if not has_failed:
                 now = time.monotonic()
-                self._of_tenant.give_back(tenant_id, now)
-                self._of_username.give_back(of_username, now)
+                self._of_tenant.give_back(tenant, now)
+                self._of_username.give_back(username, now)
 
 
 def _generated_names() -> Iterator[str]:
