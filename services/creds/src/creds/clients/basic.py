@@ -2,8 +2,8 @@
 
 Guessing is slow: each failed attempt is taken from a budget of the username and from one of the tenant, and when one of
 them is empty nothing is checked any more. Tenants without credentials have one budget together, as a guesser may make
-up any number of them. An unknown username takes the same steps as a known one with a wrong password, has the same answer,
-and so costs the same time.
+up any number of them. An unknown username takes the same steps as a known one with a wrong password, has the same
+answer, and so costs the same time.
 """
 
 import asyncio
