@@ -112,6 +112,7 @@ async def test_endpoints_are_listed_by_page_and_filter(client: httpx.AsyncClient
     assert await listed(endpointId=f"{three},{one}", applicationName="kettle") == (1, [one])
     assert await listed(endpointId=f"{three},{one}", limit=1, offset=1) == (2, [one])
     assert await listed(endpointId="") == (0, [])
+    assert await listed(endpointId=[one, f"{three},{one}"]) == (2, [one, three])
 
 
 async def test_a_listed_endpoint_shows_its_metadata_on_demand(client: httpx.AsyncClient) -> None:
@@ -120,6 +121,8 @@ async def test_a_listed_endpoint_shows_its_metadata_on_demand(client: httpx.Asyn
     [with_metadata] = (await client.get("/endpoints", params={"include": "metadata"})).json()["content"]
     assert without.keys() == {"endpointId", "createdDate", "appVersion", "filters", "metadataUpdatedDate"}
     assert with_metadata == {**without, "metadata": {"a": 1}}
+    for include in ("metadata,filters", ["filters", "metadata"], ["metadata", "filters"]):
+        assert (await client.get("/endpoints", params={"include": include})).json()["content"] == [with_metadata]
     assert without["appVersion"] == {"name": "kettle-v1", "registeredDate": without["createdDate"]}
     assert (await client.get(f"/endpoints/{endpoint_id}")).json() == without
 
@@ -223,6 +226,25 @@ async def test_endpoints_are_searched(client: httpx.AsyncClient) -> None:
     assert shown["metadata"] == {"city": "Kyiv", "floor": 3}
 
 
+async def test_a_search_takes_what_the_list_takes(client: httpx.AsyncClient) -> None:
+    one, two = [await registered(client, metadata={"floor": floor}) for floor in (1, 2)]
+
+    async def found(**body: Any) -> list[dict[str, Any]]:
+        answer = await client.post("/endpoints/search", json=body)
+        assert answer.status_code == 200, answer.text
+        content: list[dict[str, Any]] = answer.json()["content"]
+        return content
+
+    assert [shown["endpointId"] for shown in await found(endpointId=f"{two},{one}")] == [two, one]
+    assert [shown["endpointId"] for shown in await found(endpointIds=[one], endpointId=two)] == [one, two]
+    assert await found(endpointIds=[]) == await found(endpointId="") == []
+    assert [shown["metadata"]["floor"] for shown in await found(endpointId=one, include="metadata,filters")] == [1]
+    assert len(await found(multiFilter="^" + one[:8], regex="true")) == 1
+    assert await found(multiFilter="^" + one[:8], regex="false") == []
+    assert await found(tenantId="another") == []
+    assert len(await found(tenantId="tenant")) == 2
+
+
 REFUSED_SEARCHES = [
     (b"", 400),
     (b"[]", 400),
@@ -275,7 +297,7 @@ async def test_an_endpoint_gets_another_version_of_its_application(client: httpx
 
     refused = await client.put(url, json={"name": "kettle-v2"}, headers={"If-Match": '"1"'})
     assert refused.status_code == 412
-    changed = await client.put(url, json={"name": "kettle-v2"}, headers={"If-Match": etag})
+    changed = await client.put(url, json={**before.json(), "name": "kettle-v2"}, headers={"If-Match": etag})
     assert (changed.status_code, changed.json()["name"]) == (200, "kettle-v2")
     found = await client.get(url)
     assert (found.json(), found.headers["ETag"]) == (changed.json(), changed.headers["ETag"])

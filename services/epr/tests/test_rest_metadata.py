@@ -12,6 +12,7 @@ async def test_metadata_is_read_and_replaced(client: httpx.AsyncClient) -> None:
     url = f"/endpoints/{await registered(client, metadata={'a': 1, 'b': 2})}/metadata"
     assert (await client.get(url)).json() == {"a": 1, "b": 2}
     assert (await client.get(url, params={"include": "b,x"})).json() == {"b": 2}
+    assert (await client.get(url, params={"include": ["a", "b"]})).json().keys() == {"a", "b"}
     assert (await client.get(url, params={"include": "b,x-y"})).status_code == 400
     before = (await client.get(url)).headers["ETag"]
     answer = await client.put(url, json={"c": None})

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epr.search import EVERYTHING, Search, conditions_of, ids_in, narrowed
+from epr.search import EVERYTHING, Search, conditions_of, names_in, narrowed
 from epr.terms import terms_of
 from kaa_common.errors import BadRequest
 
@@ -106,9 +106,9 @@ def test_what_an_index_does_not_say_is_said_by_the_query() -> None:
         assert not narrowed(EVERYTHING, other).matches(document({}))
 
 
-def test_ids_are_separated_by_commas() -> None:
-    assert list(ids_in("b,a,,b")) == ["b", "a"]
-    assert not list(ids_in(""))
+def test_names_are_separated_by_commas_or_repeated() -> None:
+    assert names_in(["b,a,,b", "c"]) == ["b", "a", "c"]
+    assert names_in([""]) == names_in(None) == []
 
 
 _VALUES = st.recursive(

@@ -219,5 +219,5 @@ async def _answer_invalid_request(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     if isinstance(error.body, bytes):
         return JSONResponse({"message": "send JSON, with the header Content-Type: application/json"}, 400)
-    problems = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
+    problems = [f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['msg']}" for problem in error.errors()]
     return JSONResponse({"message": "; ".join(problems)}, 400)

@@ -44,6 +44,7 @@ Metadata = Annotated[
 
 class AppVersionReference(Body):
     name: str = Field(max_length=128, examples=[EXAMPLE_APP_VERSION["name"]])
+    registered_date: str = Field("", description="Ignored: whoever sends back what was read may leave it in.")
 
 
 class NewRelationBody(Body):
@@ -116,17 +117,19 @@ class EndpointPage(Body):
 
 
 class SearchBody(Body):
-    """What endpoints are searched for: all of it must hold."""
+    """What endpoints are searched for: all of it must hold. Members mean what the parameters of the list do."""
 
     endpoint_ids: list[EndpointId] | None = Field(None, max_length=MAX_LIMIT)
+    endpoint_id: str | None = Field(None, description="Ids, comma-separated, as the list has them.")
     application_name: str | None = None
     application_version_name: str | None = None
     filter_id: str | None = None
     metadata_filter: str = Field("", max_length=16_384, examples=["city=Kyiv"])
     multi_filter: str = Field("", max_length=128)
-    regex: bool = False
+    regex: bool | Literal["true", "false", ""] = False
     query: dict[str, Any] | None = Field(None, description="As a filter's query.", examples=[EXAMPLE_QUERY])
-    include: list[Literal["metadata", "filters"]] = Field(default_factory=list)
+    include: str | list[str] = Field("", description="As a string comma-separated.", examples=[["metadata"]])
+    tenant_id: str | None = None
     offset: int = Field(0, ge=0, le=MAX_OFFSET)
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
     after: str | None = Field(None, max_length=1024, description="`next` of the page before.")

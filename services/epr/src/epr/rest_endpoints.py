@@ -51,7 +51,7 @@ from epr.rest_routes import (
     model_body,
     read_model,
 )
-from epr.search import Search, ids_in
+from epr.search import Search, names_in
 from kaa_common.app_versions import AppVersions
 from kaa_common.clock import Deadline, now_ms
 from kaa_common.errors import BadRequest, Conflict, KaaError
@@ -61,7 +61,7 @@ DELETED_AT_ONCE = 16
 LEVELS_AROUND_METADATA = 1
 
 Include = Annotated[
-    str | None,
+    list[str] | None,
     Query(description="`metadata`, `filters` or both, comma-separated. Filters are in the answer in any case."),
 ]
 METADATA_FILTER = (
@@ -163,7 +163,7 @@ class EndpointsApi:
 
     async def list_endpoints(
         self,
-        endpoint_id: Annotated[str | None, Query(alias="endpointId", description="Ids, comma-separated.")] = None,
+        endpoint_id: Annotated[list[str] | None, Query(alias="endpointId", description="Ids, comma-separated.")] = None,
         application: Annotated[str | None, Query(alias="applicationName")] = None,
         app_version: Annotated[str | None, Query(alias="applicationVersionName")] = None,
         filter_id: Annotated[
@@ -198,9 +198,8 @@ class EndpointsApi:
             multi_filter=multi_filter,
             regex=regex == "true",
         )
-        endpoint_ids = None if endpoint_id is None else _ids(endpoint_id)
-        page = await self._page(search, endpoint_ids, offset, limit, after)
-        answer = json_response(await self._page_body(page, with_metadata=_includes_metadata(include)))
+        page = await self._page(search, _ids(endpoint_id), offset, limit, after)
+        answer = json_response(await self._page_body(page, with_metadata="metadata" in names_in(include)))
         etag = f'W/"{blake2b(bytes(answer.body), digest_size=12).hexdigest()}"'
         answer.headers["ETag"] = etag
         if if_none_match is not None and etag in if_none_match:
@@ -215,18 +214,21 @@ class EndpointsApi:
         searched for often.
         """
         body = await read_model(request, SearchBody, levels=1)
+        if body.tenant_id not in (None, self._tenant):
+            return json_response({"totalElements": 0, "content": []})
         search = Search(
             application=body.application_name,
             app_version=body.application_version_name,
             filter_id=body.filter_id,
             metadata_filter=body.metadata_filter,
             multi_filter=body.multi_filter,
-            regex=body.regex,
+            regex=body.regex in (True, "true"),
             query=body.query,
         )
-        endpoint_ids = None if body.endpoint_ids is None else [*dict.fromkeys(body.endpoint_ids)]
-        page = await self._page(search, endpoint_ids, body.offset, body.limit, body.after)
-        return json_response(await self._page_body(page, with_metadata="metadata" in body.include))
+        ids = body.endpoint_ids if body.endpoint_id is None else [*(body.endpoint_ids or ()), body.endpoint_id]
+        page = await self._page(search, _ids(ids), body.offset, body.limit, body.after)
+        include = [body.include] if isinstance(body.include, str) else body.include
+        return json_response(await self._page_body(page, with_metadata="metadata" in names_in(include)))
 
     async def unregister_many(self, request: Request) -> Response:
         """Unregister up to 1,000 endpoints; the answer says what became of each."""
@@ -266,7 +268,7 @@ class EndpointsApi:
         check_tenant(tenant_id, self._tenant)
         endpoint = await self._register.get(endpoint_id)
         existing = await self._existing_filters([endpoint])
-        body = endpoint_body(endpoint, with_metadata=_includes_metadata(include), filters=existing)
+        body = endpoint_body(endpoint, with_metadata="metadata" in names_in(include), filters=existing)
         return answer_about(endpoint, body, if_none_match)
 
     async def unregister(self, endpoint_id: IdInPath, if_match: IfMatch = None) -> Response:
@@ -329,12 +331,11 @@ def _other_end(body: NewRelationBody) -> str:
     return body.from_ or body.to or ""
 
 
-def _includes_metadata(include: str | None) -> bool:
-    return include is not None and "metadata" in include.split(",")
-
-
-def _ids(endpoint_ids: str) -> Sequence[str]:
-    found = list(ids_in(endpoint_ids))
+def _ids(endpoint_ids: Sequence[str] | None) -> Sequence[str] | None:
+    """The endpoints that are asked for; None when no parameter says so."""
+    if endpoint_ids is None:
+        return None
+    found = names_in(endpoint_ids)
     if len(found) > MAX_LIMIT:
         raise BadRequest(f"name at most {MAX_LIMIT} endpoints")
     return found

@@ -33,6 +33,7 @@ from epr.rest_routes import (
     in_time,
     request_body,
 )
+from epr.search import names_in
 from kaa_common.errors import NotFound
 from kaa_common.rest import check_if_match, errors, etag_of, json_response
 
@@ -87,15 +88,15 @@ class MetadataApi:
         self,
         endpoint_id: IdInPath,
         include: Annotated[
-            str | None, Query(description="Keys, comma-separated; all when absent.", examples=["model,mac"])
+            list[str] | None, Query(description="Keys, comma-separated; all when absent.", examples=[["model", "mac"]])
         ] = None,
         if_none_match: IfNoneMatch = None,
     ) -> Response:
         """Get the metadata of an endpoint."""
-        keys = include.split(",") if include else None
-        metadata.check_keys(keys or ())
+        keys = names_in(include)
+        metadata.check_keys(keys)
         endpoint = await self._register.get(endpoint_id)
-        wanted = endpoint.metadata if keys is None else metadata.select(endpoint.metadata, keys)
+        wanted = metadata.select(endpoint.metadata, keys) if keys else endpoint.metadata
         return answer_about(endpoint, wanted, if_none_match)
 
     async def replace(self, request: Request, endpoint_id: IdInPath, if_match: IfMatch = None) -> Response:

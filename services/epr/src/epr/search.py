@@ -178,6 +178,6 @@ def _is_term_alone(query: Document) -> bool:
     return False
 
 
-def ids_in(text: str) -> Iterable[str]:
-    """Ids separated by commas, each once."""
-    return dict.fromkeys(part for part in text.split(",") if part)
+def names_in(texts: Iterable[str] | None) -> list[str]:
+    """Names separated by commas, of a parameter that may be repeated; each once."""
+    return list(dict.fromkeys(part for text in texts or () for part in text.split(",") if part))

@@ -26,7 +26,7 @@ from epr.filters.rest_bodies import (
 )
 from epr.listing import Listing
 from epr.rest_bodies import endpoint_body
-from epr.search import Search
+from epr.search import Search, names_in
 from kaa_common.rest import (
     DEFAULT_LIMIT,
     Limit,
@@ -109,14 +109,14 @@ class FilterApi:
         self,
         application: ApplicationName,
         body: PreviewBody,
-        include: Annotated[str | None, Query(description="`metadata` to have the endpoints' metadata.")] = None,
+        include: Annotated[list[str] | None, Query(description="`metadata` to have the endpoints' metadata.")] = None,
         offset: Offset = 0,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response:
         """Find the endpoints that match a query now, without making a filter: as a search for them does."""
         search = Search(application=application, query=query_of(body.mongo_query))
         page = await self._listing.page(search, offset=offset, limit=limit)
-        with_metadata = include is not None and "metadata" in include.split(",")
+        with_metadata = "metadata" in names_in(include)
         content = [endpoint_body(endpoint, with_metadata=with_metadata) for endpoint in page.endpoints]
         return json_response({"totalElements": page.total, "content": content})
 
