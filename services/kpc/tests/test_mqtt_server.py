@@ -431,6 +431,18 @@ async def test_the_handler_can_close_a_connection() -> None:
     assert handler.ended == [Disconnected(reason=DisconnectReason.CLOSED_BY_SERVER, detail="taken over")]
 
 
+async def test_a_client_that_vanished_unnoticed_can_be_closed() -> None:
+    handler = EchoHandler()
+    async with local_server(handler) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(CONNECT)
+            await until(lambda: bool(server.connections))
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        handler.connections[0].close("anything", ReasonCode.UNSPECIFIED_ERROR)
+        await until(lambda: bool(handler.ended))
+    assert handler.ended == [Disconnected(reason=DisconnectReason.CLOSED_BY_SERVER, detail="anything")]
+
+
 async def test_a_closed_client_that_keeps_its_side_open_is_cut_off() -> None:
     async with local_server(EchoHandler(), ServerLimits(linger=0.05)) as server, client_of(server) as (reader, writer):
         await reader.readexactly(4)

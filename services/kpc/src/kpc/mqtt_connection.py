@@ -354,11 +354,15 @@ class Connection(asyncio.BufferedProtocol):
         if self._end_timer is not None:
             self._end_timer.cancel()
         self._end_timer = self._loop.call_later(self._server.limits.linger, self._transport.abort)
-        if self._transport.can_write_eof() and not self._transport.is_closing():
-            self._transport.write_eof()
-            self._regulate_reading()
-        else:
+        if not self._transport.can_write_eof() or self._transport.is_closing():
             self._transport.close()
+            return
+        try:
+            self._transport.write_eof()
+        except OSError:  # the client is gone, which asyncio's own transport did not know yet
+            self._transport.abort()
+        else:
+            self._regulate_reading()
 
     def _stop(self) -> None:
         self.close("the server stops", ReasonCode.SERVER_SHUTTING_DOWN)
