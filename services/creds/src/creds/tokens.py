@@ -5,34 +5,28 @@ use and a suspension at the same time the suspension always takes effect, whiche
 application and hash lets one of several simultaneous provisions of a value win.
 """
 
-import asyncio
 import contextlib
 import secrets
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
+from creds.competing import Check, competing
 from creds.documents import BY_ENDPOINT, BY_VALUE, TOKENS, from_document, to_document, tombstone
 from creds.hashing import TokenKeys
 from creds.model import REFUSED, Token, TokenStatus, check_value, generate_value, new_token
 from kaa_common.clock import now_ms
-from kaa_common.errors import Conflict, Forbidden, NotFound, Unavailable
+from kaa_common.errors import Conflict, Forbidden, NotFound
 from kaa_common.messages.ecap import TOKEN_REVOKED, EndpointTokenRevokedEvent
 from kaa_common.outbox import Entry, Outbox, entry
 from kaa_common.rpc import event_header
 from kaa_common.store import MAX_PAGE, Document, DocumentStore, DuplicateKey, StoreError, compile_query
 
-CHANGE_DEADLINE = 10.0
-"""Seconds that a change competes with others of the same token: hundreds of attempts."""
 RENEW_HASHES_AFTER = 600.0
 """Seconds after the start: by then every replica of a rolling restart knows the current key."""
 MAX_TOKENS = 500
 """Tokens of one endpoint, the revoked ones included: well within one page of the store."""
-
-Check = Callable[[int], None]
-"""Raises PreconditionFailed unless the revision is the one the caller wants to change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +65,7 @@ class Tokens:
         """
         if value is not None:
             check_value(value)
-        async with _competing():
+        async with competing("this token"):
             while True:
                 candidate = value or generate_value(self._generated_length, secrets.choice)
                 taken = await self._find(app_name, candidate)
@@ -90,7 +84,7 @@ class Tokens:
         Raises BadRequest for a malformed value, NotFound, Forbidden when it is suspended or revoked.
         """
         check_value(value)
-        async with _competing():
+        async with competing("this token"):
             while True:
                 document = await self._found(app_name, value)
                 token = from_document(document)
@@ -212,7 +206,7 @@ class Tokens:
         read: Callable[[], Awaitable[Document]],
         change: Callable[[Document], tuple[Document, list[Entry]]],
     ) -> Document:
-        async with _competing():
+        async with competing("this token"):
             while True:
                 before = await read()
                 after, events = change(before)
@@ -231,13 +225,3 @@ class Tokens:
             originator_replica_id=self._replica_id,
         )
         return entry(TOKEN_REVOKED.subject(self._instance), event, f"{token.id}:{revision}:revoked")
-
-
-@asynccontextmanager
-async def _competing() -> AsyncIterator[None]:
-    """Limit for how long a change is attempted again and again."""
-    try:
-        async with asyncio.timeout(CHANGE_DEADLINE):
-            yield
-    except TimeoutError as exc:
-        raise Unavailable("too many changes of this token at the same time") from exc

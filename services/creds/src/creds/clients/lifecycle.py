@@ -4,29 +4,22 @@ Every change is a compare-and-set on the revision and starts over when somebody 
 wins over a suspension. The events of 22/CAP and 16/ECAP are part of the document until they are published.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic
 
 from creds.clients.documents import OF_TENANT, C, Kind
 from creds.clients.last_uses import LastUses
 from creds.clients.model import State
+from creds.competing import Check, competing
 from creds.model import REFUSED
 from kaa_common.clock import now_ms
-from kaa_common.errors import NotFound, Unavailable
+from kaa_common.errors import NotFound
 from kaa_common.messages.cap import ClientCredentialsRevokedEvent
 from kaa_common.messages.ecap import CLIENT_CREDENTIAL_REVOKED, ClientCredentialRevokedEvent
 from kaa_common.outbox import Entry, Outbox, entry
 from kaa_common.rpc import event_header
 from kaa_common.store import Document, DocumentStore, DuplicateKey, Index
-
-CHANGE_DEADLINE = 10.0
-"""Seconds that a change competes with others of the same credentials: hundreds of attempts."""
-
-Check = Callable[[int], None]
-"""Raises PreconditionFailed unless the revision is the one the caller wants to change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +74,7 @@ class Lifecycle(Generic[C]):
 
     async def use(self, tenant_id: str, credentials_id: str) -> C:
         """The credentials, Active from their first use on. Raises NotFound, Forbidden."""
-        async with _competing():
+        async with competing("these credentials"):
             while True:
                 document = await self._read(tenant_id, credentials_id)
                 credentials = self._kind.from_document(document)
@@ -128,7 +121,7 @@ class Lifecycle(Generic[C]):
         change: Callable[[Document], tuple[Document, bool]],
     ) -> Document:
         """The document after the change, which says besides whether the credentials were withdrawn by it."""
-        async with _competing():
+        async with competing("these credentials"):
             while True:
                 before = await self._read(tenant_id, credentials_id)
                 check(before["revision"])
@@ -156,13 +149,3 @@ class Lifecycle(Generic[C]):
             entry(self._kind.revoked.subject(sender.ccm_instance), cap_event, message_id),
             entry(CLIENT_CREDENTIAL_REVOKED.subject(sender.cm_instance), ecap_event, f"{message_id}:ecap"),
         )
-
-
-@asynccontextmanager
-async def _competing() -> AsyncIterator[None]:
-    """Limit for how long a change is attempted again and again."""
-    try:
-        async with asyncio.timeout(CHANGE_DEADLINE):
-            yield
-    except TimeoutError as exc:
-        raise Unavailable("too many changes of these credentials at the same time") from exc
