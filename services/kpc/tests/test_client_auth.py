@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
+from cryptography import x509
 
 from kaa_common.app_versions import AppVersion
 from kaa_common.clock import Deadline
@@ -321,6 +322,23 @@ async def test_an_answer_that_a_withdrawal_has_overtaken_is_refused(
     provider.before_answer = None
     again = await auth.connected(FakeConnection(2).real, connect("ann@acme", b"secret"))
     assert again is ReasonCode.SUCCESS  # they were made active again meanwhile
+
+
+async def test_a_certificate_that_expires_ends_its_connection(
+    auth: ClientAuth, provider: Provider, own: KeyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent, speaking = (FakeConnection(number, "tls", certificate=der(own)) for number in (1, 2))
+    for connection in (silent, speaking):
+        assert await auth.connected(connection.real, connect()) is ReasonCode.SUCCESS
+    await auth.enforce()
+    assert await speak(auth, speaking) == ""
+    ends = x509.load_der_x509_certificate(der(own)).not_valid_after_utc.timestamp() * 1000
+    monkeypatch.setattr("kpc.client_auth.now_ms", lambda: ends)
+    assert await speak(auth, speaking) == "the certificate has expired"
+    await auth.enforce()
+    assert [connection.closed for connection in (silent, speaking)] == [
+        [("the certificate has expired", ReasonCode.NOT_AUTHORIZED)]
+    ] * 2
 
 
 async def test_the_same_credentials_are_recognised_on_another_connection(auth: ClientAuth, provider: Provider) -> None:

@@ -5,15 +5,17 @@ shows is always verified, and refused when it is no good. What a tenant requires
 far as its tenant is known then (an anonymous one is taken for one of the installation's tenant), with each message for
 an application version of a tenant, and again when a tenant's requirements change: who does not meet them is ended.
 
-A credential that is withdrawn ends its connections at once. An answer that a withdrawal has overtaken is refused.
+A credential that is withdrawn ends its connections at once; a certificate that expires does within a minute. An answer
+that a withdrawal has overtaken is refused.
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Collection, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
+from math import inf
 
 from cryptography import x509
 from prometheus_client import Counter
@@ -73,6 +75,8 @@ class Proof:
 
     credentials_id: str
     tenant_id: str
+    ends: float = inf
+    """When the certificate expires, in UNIX milliseconds."""
 
 
 @dataclass(slots=True)
@@ -99,7 +103,9 @@ class Client:
         return next((proof.tenant_id for proof in self.proofs), None)
 
     def lacks(self, requirements: Requirements) -> str:
-        """What is required that it did not show; empty when that is nothing."""
+        """What is required that it did not show, or not any more; empty when that is nothing."""
+        if self.certificate is not None and self.certificate.ends <= now_ms():
+            return "the certificate has expired"
         if requirements.basic and self.basic is None:
             return "a username and a password are required"
         if requirements.x509 and self.certificate is None:
@@ -282,7 +288,8 @@ class ClientAuth:
         response = (await self._rpc.call(AUTHENTICATE_CERTIFICATE, self._ccm_instance, request)).message
         if response.status_code in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND):
             raise RefusedError(ReasonCode.NOT_AUTHORIZED)
-        return self._proof(response.status_code, response.credentials_id, response.tenant_id, asked_at)
+        proof = self._proof(response.status_code, response.credentials_id, response.tenant_id, asked_at)
+        return replace(proof, ends=parsed.not_valid_after_utc.timestamp() * 1000)
 
     def _proof(self, status_code: int, credentials_id: str | None, tenant_id: str | None, asked_at: int) -> Proof:
         if status_code != HTTPStatus.OK or credentials_id is None or tenant_id is None:
