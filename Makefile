@@ -21,8 +21,9 @@ run: .venv/.runtime ## run the platform on this machine until Ctrl-C
 demo: .venv/.runtime ## connect a device and show every step of it
 	@$(BIN)/kaa demo $(ARGS)
 
+# Four at a time, also where there are two processors: they wait for servers as much as they compute.
 test: .venv/.runtime .venv/.development ## run all tests
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: .venv/.runtime .venv/.development ## lint, formatting, types, generated documents
 	$(BIN)/ruff check .

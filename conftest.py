@@ -20,6 +20,21 @@ from support.nats_server import NatsServer
 logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 
+SLOW_FIRST = ("tests/faults", "tests/e2e", "tests")
+"""The folders whose files take longest: when they are done last, some processors have nothing left to do."""
+
+
+@pytest.hookimpl(trylast=True)  # after the order was made random
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(
+        key=lambda item: next((i for i, folder in enumerate(SLOW_FIRST) if _is_in(item, folder)), len(SLOW_FIRST))
+    )
+
+
+def _is_in(item: pytest.Item, folder: str) -> bool:
+    return item.path.is_relative_to(item.config.rootpath / folder)
+
+
 @pytest.fixture(scope="session")
 def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
     """A nats-server that all tests use; whoever stops or restarts one uses `own_nats_server`."""
