@@ -187,6 +187,23 @@ def test_clients_of_version_3_1_may_set_the_unused_flags_of_connect() -> None:
     assert packet == Connect(version=MQTT_3_1, client_id="c", keep_alive=60)
 
 
+@pytest.mark.parametrize("flags", [b"\x0a", b"\x1a", b"\x22"], ids=["QoS 1", "QoS 3", "retain"])
+def test_clients_of_version_3_1_may_say_anything_of_a_will_that_they_have_not(flags: bytes) -> None:
+    packet = read(b"\x10\x0f\x00\x06MQIsdp\x03" + flags + b"\x00\x3c\x00\x01c", MQTT_3_1)
+    assert packet == Connect(version=MQTT_3_1, client_id="c", keep_alive=60)
+
+
+def test_clients_of_version_3_1_may_set_the_unused_bits_of_a_requested_qos() -> None:
+    packet = read(b"\x82\x06\x00\x05\x00\x01#\xfd", MQTT_3_1)
+    assert packet == Subscribe(packet_id=5, subscriptions=(Subscription(topic_filter="#", qos=1),))
+    with pytest.raises(InvalidPacketError):
+        read(b"\x82\x06\x00\x05\x00\x01#\x03", MQTT_3_1)
+
+
+def test_clients_of_version_3_1_may_set_dup_where_it_says_nothing() -> None:
+    assert read(b"\x38\x03\x00\x01a", MQTT_3_1) == Publish(topic="a", payload=b"")
+
+
 def test_clients_of_version_3_1_may_flag_credentials_they_leave_out() -> None:
     packet = read(b"\x10\x0f\x00\x06MQIsdp\x03\xc2\x00\x3c\x00\x01c", MQTT_3_1)
     assert packet == Connect(version=MQTT_3_1, client_id="c", keep_alive=60)

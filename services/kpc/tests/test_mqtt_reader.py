@@ -19,8 +19,10 @@ from kpc.mqtt.packets import (
     Unsubscribe,
 )
 from kpc.mqtt.reader import PacketReader
+from kpc.mqtt.reasons import ReasonCode
 
 CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01c"
+CONNECT_5 = b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x01c"
 PACKETS = [
     CONNECT,
     b"\x32\x09\x00\x03a/b\x01\x02{}",
@@ -115,6 +117,28 @@ def test_a_remaining_length_of_four_bytes_is_awaited() -> None:
     reader = connected_reader(max_packet_size=300_000_000)
     reader.feed(b"\x30\xff\xff\xff\x7f")
     assert reader.next_packet() is None
+
+
+PADDED_PING = b"\xc0\x80\x00"
+
+
+def test_a_remaining_length_may_be_longer_than_necessary_before_mqtt_5() -> None:
+    reader = connected_reader()
+    reader.feed(PADDED_PING + b"\xc0\x80\x80\x80\x00")
+    assert drain(reader) == [Pingreq(), Pingreq()]
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [CONNECT_5 + PADDED_PING, b"\x10\x8e\x00" + CONNECT_5[2:]],
+    ids=["a ping", "CONNECT itself"],
+)
+def test_a_remaining_length_longer_than_necessary_is_malformed_in_mqtt_5(stream: bytes) -> None:
+    reader = PacketReader(LIMITS)
+    reader.feed(stream)
+    with pytest.raises(RemoteProtocolError, match="more bytes than necessary") as caught:
+        drain(reader)
+    assert caught.value.reason_code is ReasonCode.MALFORMED_PACKET
 
 
 def test_a_remaining_length_of_five_bytes_is_refused() -> None:

@@ -234,6 +234,7 @@ BAD_OTHERS: list[Row] = [
     ("CONNECT again", 0x82, CONNECT),
     *((f"a packet of type {number}", 0x81, bytes([number << 4, 0])) for number in (0, 2, 9, 11, 13)),
     ("a length of five bytes", 0x81, b"\x30\x80\x80\x80\x80\x01"),
+    ("a length longer than necessary", 0x81, b"\xc0\x80\x00"),
     *((f"{first:#x} with flags", 0x81, bytes([first | 1, 2]) + PACKET_ID) for first in (0x40, 0x50, 0x60, 0x70)),
     *((f"{first:#x} without a packet id", 0x81, bytes([first, 1, 0])) for first in (0x40, 0x50, 0x62, 0x70)),
     *((f"{first:#x} with the packet id 0", 0x82, bytes([first, 2, 0, 0])) for first in (0x40, 0x50, 0x62, 0x70)),

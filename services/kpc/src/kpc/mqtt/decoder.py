@@ -75,8 +75,9 @@ def _decode_will(flags: int, fields: Fields) -> Will | None:
     if flags & WILL_FLAG:
         properties = _properties(fields, WILL)
         return Will(topic=fields.text(), payload=fields.binary(), qos=qos, retain=retain, properties=properties)
-    # [MQTT-3.1.2-11], [MQTT-3.1.2-13], [MQTT-3.1.2-15]
-    check(not qos and not retain, "will QoS or will retain without a will")
+    # [MQTT-3.1.2-11], [MQTT-3.1.2-13], [MQTT-3.1.2-15]; 3.1 §3.1: "otherwise its value is disregarded".
+    if fields.version is None or fields.version.reserved_bits_matter:
+        check(not qos and not retain, "will QoS or will retain without a will")
     return None
 
 
@@ -114,6 +115,8 @@ def _decode_publish(flags: int, fields: Fields) -> Publish:
         message = f"a topic of more than {fields.limits.max_topic_length} characters"
         raise InvalidPacketError(message, ReasonCode.TOPIC_NAME_INVALID)
     qos = flags >> 1 & 0x03
+    if fields.version is not None and not fields.version.reserved_bits_matter and not qos:
+        flags &= ~DUP  # 3.1 §2.1: "applies to messages where the value of QoS is greater than zero"
     packet_id = fields.uint16() if qos else None
     properties = _properties(fields, PacketType.PUBLISH)
     # [MQTT-3.3.4-6] "A PUBLISH packet sent from a Client to a Server MUST NOT contain a Subscription Identifier."
@@ -154,8 +157,11 @@ def _filters(fields: Fields, read: Callable[[Fields], _Filter]) -> tuple[_Filter
 
 def _subscription(fields: Fields) -> Subscription:
     topic_filter, options = fields.text(), fields.uint8()
-    if fields.version is None or not fields.version.has_properties:
-        return Subscription(topic_filter=topic_filter, qos=options)
+    version = fields.version
+    if version is None or not version.has_properties:
+        # 3.1 §3.8: "The upper 6 bits of this byte are not used".
+        is_strict = version is None or version.reserved_bits_matter
+        return Subscription(topic_filter=topic_filter, qos=options if is_strict else options & 0x03)
     check(not options & 0xC0, "reserved bits of the subscription options")  # [MQTT-3.8.3-5]
     return Subscription(
         topic_filter=topic_filter,

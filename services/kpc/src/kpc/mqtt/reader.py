@@ -5,6 +5,7 @@ and nothing is set aside for a length that was only announced. A packet that is 
 from its first bytes, before its body has arrived.
 """
 
+from kpc.mqtt.checks import check
 from kpc.mqtt.decoder import DECODERS, decode
 from kpc.mqtt.errors import InvalidPacketError, RemoteProtocolError
 from kpc.mqtt.limits import SessionLimits
@@ -55,10 +56,16 @@ class PacketReader:
         body = self._find_body()
         if body is None:
             return None
+        is_padded = body.start > 2 and buffer[body.start - 1] == 0
         fields = Fields(bytes(buffer[body]), self._limits, self.version)
         del buffer[: body.stop]
         try:
-            return decode(packet_type, flags, fields)
+            packet = decode(packet_type, flags, fields)
+            # MQTT 5 [MQTT-1.5.5-1] "The encoded value MUST use the minimum number of bytes necessary"; before, there is
+            # no such rule, and modems that always write two of them.
+            is_strict = fields.version is not None and fields.version.has_properties
+            check(not (is_padded and is_strict), "a remaining length with more bytes than necessary")
+            return packet
         except InvalidPacketError as exc:
             raise RemoteProtocolError(f"{PacketType(packet_type).name}: {exc}", exc.reason_code) from exc
         finally:
