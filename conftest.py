@@ -14,6 +14,7 @@ from kaa_common.store import DocumentStore
 from kaa_common.store.mongodb import MongoStore
 from kaa_common.store.sqlite import SqliteStore
 from support.mongo_server import mongodb_uri
+from support.mqtt_js import install_mqtt_js
 from support.nats_server import NatsServer
 
 # In debug mode asyncio warns of each slow call, as any may be on a busy machine; tests look at what is logged.
@@ -53,6 +54,12 @@ def own_nats_server(tmp_path: Path) -> Iterator[NatsServer]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def mqtt_js(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where Node finds MQTT.js: its NODE_PATH."""
+    return install_mqtt_js(tmp_path_factory.mktemp("mqtt-js"))
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
 """docs/devices.md, followed to the letter: its snippets print what it says, its errors are those of the platform.
 
 The device of the document is registered in a platform of the test's own, with the very token. Only ports are replaced:
-those of the text are the defaults. What needs a tool that is not installed is skipped; nothing is downloaded.
+those of the text are the defaults. What needs a tool that is not installed is skipped; npm brings MQTT.js.
 """
 
 import asyncio
-import functools
 import json
 import os
 import queue
@@ -98,12 +97,6 @@ def assert_prints(expected: str, printed: str) -> None:
     assert OutputChecker().check_output(expected, printed, ELLIPSIS), f"printed\n\n{printed}\ninstead of\n\n{expected}"
 
 
-@functools.cache
-def has_mqtt_js() -> bool:
-    node = shutil.which("node")
-    return node is not None and subprocess.run([node, "-e", "require('mqtt')"], capture_output=True).returncode == 0
-
-
 @needs_curl
 def test_the_curl_snippets_print_what_they_should(stack: Stack, tmp_path: Path) -> None:
     ((language, snippet, expected),) = blocks("curl")
@@ -146,9 +139,10 @@ def test_the_python_snippets_print_what_they_should(stack: Stack, tmp_path: Path
 
 
 @pytest.mark.parametrize("url", ["mqtt://127.0.0.1:1883", "ws://127.0.0.1:8080/ws"])
-def test_the_node_snippet_prints_what_it_should(stack: Stack, tmp_path: Path, url: str) -> None:
-    if not has_mqtt_js():
-        pytest.skip("node with mqtt.js is not installed; NODE_PATH names the folder of its packages")
+def test_the_node_snippet_prints_what_it_should(
+    stack: Stack, tmp_path: Path, mqtt_js: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("NODE_PATH", str(mqtt_js))
     ((language, snippet, expected),) = blocks("Node")
     assert url in snippet
     chosen = re.sub("(?m)^const url = '[^']+'", f"const url = '{url}'", snippet)
