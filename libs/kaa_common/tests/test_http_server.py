@@ -96,6 +96,25 @@ async def test_a_strange_request_costs_nobody_anything(
     assert all(record.exc_info is None for record in caplog.records)
 
 
+async def show_client(request: Request) -> Response:
+    assert request.client is not None
+    return PlainTextResponse(f"{request.client.host} {request.url.scheme}")
+
+
+FORWARDED = {"X-Forwarded-For": "203.0.113.9, 198.51.100.7", "X-Forwarded-Proto": "https"}
+
+
+@pytest.mark.parametrize(
+    ("trusted", "shown"),
+    [("", "127.0.0.1 http"), ("10.0.0.0/8", "127.0.0.1 http"), ("10.0.0.0/8,127.0.0.0/8", "198.51.100.7 https")],
+)
+async def test_only_a_trusted_proxy_says_for_whom_it_asks(trusted: str, shown: str) -> None:
+    listener = bind("127.0.0.1", 0, "KAA_HTTP_PORT")
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/client"
+    async with httpx.AsyncClient() as client, serve(Gateway([Route("/client", show_client)]), listener, 5, trusted):
+        assert (await client.get(url, headers=FORWARDED)).text == shown
+
+
 def test_a_taken_port_is_one_sentence_that_says_what_to_do() -> None:
     with contextlib.closing(bind("127.0.0.1", 0, "KAA_HTTP_PORT")) as first:
         port = first.getsockname()[1]

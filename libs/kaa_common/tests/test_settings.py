@@ -48,6 +48,14 @@ def test_every_variable_that_cannot_be_used_is_named() -> None:
     assert isinstance(failed.value, StartError)
 
 
+def test_trusted_proxies_are_addresses_and_networks() -> None:
+    settings = load(PlatformSettings, {"KAA_TRUSTED_PROXIES": "10.0.0.0/8, 192.0.2.1,fd00::/8"})
+    assert settings.trusted_proxies == "10.0.0.0/8,192.0.2.1,fd00::/8"
+    for wrong in ("*", "gateway", "10.0.0.1/8"):
+        with pytest.raises(SettingsError, match="KAA_TRUSTED_PROXIES"):
+            load(PlatformSettings, {"KAA_TRUSTED_PROXIES": wrong})
+
+
 def test_a_variable_with_a_prefix_is_named_with_it() -> None:
     with pytest.raises(SettingsError, match="KETTLE_PORT"):
         load(KettleSettings, {"KETTLE_PORT": "70000"}, "KETTLE_")

@@ -217,8 +217,12 @@ def bind(host: str, port: int, setting: str) -> socket.socket:
 
 
 @asynccontextmanager
-async def serve(app: ASGIApp, listener: socket.socket, grace: float) -> AsyncIterator[None]:
-    """Serve an application until the context is left; requests in progress then get `grace` seconds to finish."""
+async def serve(app: ASGIApp, listener: socket.socket, grace: float, trusted_proxies: str = "") -> AsyncIterator[None]:
+    """Serve an application until the context is left; requests in progress then get `grace` seconds to finish.
+
+    What the trusted proxies, addresses or networks separated by commas, say of their clients is believed; without any,
+    nobody may say that he is somebody else.
+    """
     server = _Server(
         uvicorn.Config(
             app,
@@ -232,6 +236,8 @@ async def serve(app: ASGIApp, listener: socket.socket, grace: float) -> AsyncIte
             ws_ping_timeout=PING_INTERVAL,
             ws_per_message_deflate=False,  # it takes more memory than a device's messages
             server_header=False,
+            proxy_headers=bool(trusted_proxies),
+            forwarded_allow_ips=trusted_proxies,
             backlog=BACKLOG,
             timeout_graceful_shutdown=math.ceil(grace),
         )

@@ -97,7 +97,8 @@ async def run(
     for service in services:
         health.expect(service.name)
     listener = http_server.bind(settings.http_host, settings.http_port, "KAA_HTTP_PORT")
-    async with AsyncExitStack() as running, http_server.serve(gateway, listener, settings.shutdown_timeout):
+    serving = http_server.serve(gateway, listener, settings.shutdown_timeout, settings.trusted_proxies)
+    async with AsyncExitStack() as running, serving:
         if await _start(services, settings, environ, health, gateway, running, stop):
             logger.info("%s ready on port %d", ", ".join(s.name for s in services), listener.getsockname()[1])
             on_ready()

@@ -5,10 +5,11 @@ A field `mqtt_port` of a model read with the prefix `KPC_` is the variable `KPC_
 """
 
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from kaa_common.errors import StartError
 from kaa_common.log import Format
@@ -37,6 +38,8 @@ class PlatformSettings(Settings):
     data_dir: Path = Field(Path(".kaa/data"), validation_alias="KAA_DATA_DIR")
     http_host: str = Field("127.0.0.1", validation_alias="KAA_HTTP_HOST")
     http_port: int = Field(8080, ge=0, le=65535, validation_alias="KAA_HTTP_PORT")
+    trusted_proxies: str = Field("", validation_alias="KAA_TRUSTED_PROXIES")
+    """Addresses and networks, comma-separated, whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
     api_key_hashes: str = Field("", pattern="^[0-9A-Fa-f, ]*$", validation_alias="KAA_API_KEY_HASHES")
     """SHA-256 hashes (hex, comma-separated) of the API keys that may use the REST interfaces."""
     oidc_issuer: str | None = Field(None, pattern="^https?://", validation_alias="KAA_OIDC_ISSUER")
@@ -57,6 +60,14 @@ class PlatformSettings(Settings):
     cm_instance: str = Field("cm", validation_alias="CM_INSTANCE")
     ccm_instance: str = Field("ccm", validation_alias="CCM_INSTANCE")
     tekton_instance: str = Field("tekton", validation_alias="TEKTON_INSTANCE")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_networks(cls, value: str) -> str:
+        networks = [part.strip() for part in value.split(",") if part.strip()]
+        for network in networks:
+            ip_network(network)  # a ValueError that names it
+        return ",".join(networks)
 
     @model_validator(mode="after")
     def _check_oidc(self) -> Self:
