@@ -56,8 +56,10 @@ def _kept_secret(file: Path, loss: str, make: Callable[[], str]) -> str:
     """The secret in the file; `loss` is what follows when it is made again. Raises StartError."""
     try:
         secret = file.read_text().strip() if file.exists() else _keep(file, make())
-    except (OSError, UnicodeDecodeError) as exc:
-        raise StartError(f"cannot use {file}: {exc}; put it right, or delete it, and {loss}") from exc
+    except OSError as exc:
+        raise StartError(f"cannot use {file}: {exc.strerror}; put it right, or delete it, and {loss}") from exc
+    except UnicodeDecodeError as exc:
+        raise StartError(f"cannot use {file}: it is no text; put its secret back, or delete it, and {loss}") from exc
     if not secret:
         raise StartError(f"{file} is empty; put its secret back, or delete it, and {loss}")
     return secret
