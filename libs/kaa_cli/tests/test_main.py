@@ -240,6 +240,7 @@ def test_the_demo_starts_a_platform_where_there_is_none_and_stops_it(tmp_path: P
     assert told.returncode == 0, told.stderr
     assert "Starting the platform" in told.stdout
     assert "Stopping the platform" in told.stdout
+    assert told.stderr == ""
     assert not stack.is_ready()
 
 

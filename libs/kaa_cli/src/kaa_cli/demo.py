@@ -5,6 +5,7 @@ at the end. What the story makes has a name of its own and is deleted again, so 
 """
 
 import json
+import os
 import queue
 import secrets
 import signal
@@ -159,8 +160,12 @@ def _platform(options: StackOptions, url: str) -> Iterator[None]:
     command = [sys.executable, "-m", "kaa_cli", "up", "--host", options.host, "--data", str(options.data)]
     command += [f"--http-port={options.http_port}", f"--mqtt-port={options.mqtt_port}"]
     command += [f"--tls-port={options.tls_port}", f"--nats-port={options.nats_port}"]
+    # What the platform says of itself is no part of the story.
+    environ = {"KAA_LOG_LEVEL": "WARNING", **os.environ}
     # A session of its own: Ctrl-C ends the story, and the story ends the platform.
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as process:  # noqa: S603 # ours
+    with subprocess.Popen(  # noqa: S603 # our own command
+        command, stdout=subprocess.DEVNULL, env=environ, start_new_session=True
+    ) as process:
         try:
             _wait_ready(process, url)
             yield
