@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+import uvloop
 
 from kaa_common.errors import StartError
 from kpc.mqtt.events import Disconnected, DisconnectReason
@@ -322,6 +323,23 @@ async def test_a_client_that_floods_takes_turns_with_the_others() -> None:
         await until(lambda: len(handler.handled) == 3)
         assert [message.payload for message in handler.handled] == [b"flood", b"other", b"flood"]
         assert (await one[0].readexactly(2 * flood + 34)).count(PINGRESP) == flood
+
+
+def test_a_client_that_sends_much_at_once_takes_turns_with_the_others() -> None:
+    """On uvloop, as in production: it would read all that is there of one client before it looks at the next."""
+
+    async def send_at_once() -> None:
+        async with local_server(handler) as server, client_of(server) as one, client_of(server) as other:
+            for reader, _ in (one, other):
+                assert await reader.readexactly(4) == ACCEPTED
+            one[1].write(b"\x30\xd3\x86\x03\x00\x01a" + b"x" * 50_000)
+            other[1].write(publish(1, 1, b"other"))
+            await until(lambda: len(handler.handled) == 2)
+
+    handler = EchoHandler()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(send_at_once())
+    assert [len(message.payload) for message in handler.handled] == [5, 50_000]
 
 
 async def test_a_client_that_reads_late_is_not_read_meanwhile_and_gets_everything() -> None:

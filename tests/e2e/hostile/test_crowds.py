@@ -103,6 +103,7 @@ FLOODING = 10
 FLOODS = {
     "pings": PINGREQ * 20_000,
     "messages for nobody": publish_packet("nobody/listens", b"x", None) * 10_000,
+    "large messages for nobody": publish_packet("nobody/listens", b"x" * 1_000_000, None) * 5,
     "messages of unknown tokens": publish_packet("kp1/devices-v1/epmx/unknown/get/1", b"", None) * 5_000,
     "messages of unknown applications": publish_packet("kp1/unknown-v1/epmx/unknown/get/1", b"", None) * 5_000,
     "messages at QoS 2 that are never released": b"".join(

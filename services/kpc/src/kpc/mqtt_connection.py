@@ -73,7 +73,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport
         self._admitted = self._deciding = self._accepted = self._finishing = self._closing = False
         self._reading = self._writable = True
-        self._pump_scheduled = False
+        self._pump_scheduled = self._has_read_its_fill = False
         self._calls = self._bytes_in_calls = 0
         self._end: Disconnected | None = None
         self._deadline_timer: asyncio.TimerHandle | None = None
@@ -173,6 +173,8 @@ class Connection(asyncio.BufferedProtocol):
         if self._session.close_expected():
             return
         self._session.receive_data(self._server.read_buffer[:nbytes], self._loop.time())
+        # Where there is more, libuv would read up to 32 times before it looks at another client.
+        self._has_read_its_fill = nbytes == READ_SIZE
         self.pump()
 
     def eof_received(self) -> None:
@@ -215,7 +217,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         if not self._session.has_unread:
             self._take_in()
-        if self._session.has_unread and self._may_start_calls():
+        if self._must_wait and self._may_start_calls():
             self._server.wait_in_line(self)
         if self._end is not None and self._calls == 0 and self._accepted:
             self._accepted = False
@@ -226,8 +228,14 @@ class Connection(asyncio.BufferedProtocol):
 
     def take_turn(self) -> None:
         """Take in some of what waits to be read."""
+        self._has_read_its_fill = False
         self._take_in()
         self.pump()
+
+    @property
+    def _must_wait(self) -> bool:
+        """Whether there may be more of this client, and others come first."""
+        return self._session.has_unread or self._has_read_its_fill
 
     def _take_in(self) -> None:
         if self._session.close_expected() or self._may_start_calls():
@@ -328,7 +336,7 @@ class Connection(asyncio.BufferedProtocol):
         self.pump()
 
     def _regulate_reading(self) -> None:
-        wanted = self._closing or (self._may_start_calls() and not self._session.has_unread)
+        wanted = self._closing or (self._may_start_calls() and not self._must_wait)
         if wanted is self._reading or self._transport.is_closing():
             return
         self._reading = wanted
