@@ -7,6 +7,10 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # More arguments for the command of a target: make run ARGS="--http-port 8081"
 ARGS ?=
 
+# Containers often forbid Python to keep what it compiled; then every process compiles all of it again, and the tests
+# start hundreds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test check bench bench-connections bench-credentials fuzz bench-edge bench-register bench-register-pages clean
 
@@ -54,7 +58,7 @@ bench-register-pages: .venv/.runtime .venv/.development ## time the register's l
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/register_pages.py $(ARGS)
 
 clean: ## remove what make has made; what the platform keeps in .kaa stays
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis __pycache__
 	find libs services tests tools examples -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/bin/python:
