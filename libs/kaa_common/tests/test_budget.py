@@ -43,10 +43,10 @@ def test_only_so_many_names_are_kept_the_latest_ones() -> None:
     assert len(failures) == 2
 
 
-def test_a_failure_may_be_counted_after_it_happened_down_to_none_left() -> None:
+def test_failures_at_the_same_time_beyond_what_was_left_are_a_debt() -> None:
     failures = budget()
     for _ in range(5):
         failures.spend("a", 0.0)
-    assert failures.is_exhausted("a", 1.9)
-    assert not failures.is_exhausted("a", 2.0)
+    assert failures.is_exhausted("a", 5.9)
+    assert not failures.is_exhausted("a", 6.0)
     assert not failures.is_exhausted("b", 0.0)

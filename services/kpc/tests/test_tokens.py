@@ -1,3 +1,5 @@
+import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -138,6 +140,23 @@ async def test_a_token_that_is_known_goes_on_beside_one_who_guesses(tokens: Toke
     with pytest.raises(Unauthorized):
         await tokens.resolve(VERSION, "wrong", guesses, deadline())
     assert (await tokens.resolve(VERSION, TOKEN, guesses, deadline())).endpoint_id == ENDPOINT
+
+
+async def test_guesses_at_the_same_time_gain_nothing(edge_rpc: Rpc, backend: Backend) -> None:
+    now = 0.0
+    tokens = Tokens(edge_rpc, backend.cm, clock=lambda: now)
+    guesser = Guesser(Budget(burst=5, per_second=1, max_names=1), "device")
+
+    async def guess(number: int) -> None:
+        with contextlib.suppress(Unauthorized, TooManyRequests):
+            await tokens.resolve(VERSION, f"wrong{number}", guesser, deadline())
+
+    for _ in range(60):
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(30):
+                tasks.create_task(guess(number))
+        now += 1
+    assert backend.validations <= 60 + 5 + 30
 
 
 async def test_devices_at_work_do_not_wait_for_those_who_guess(

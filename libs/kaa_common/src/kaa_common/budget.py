@@ -22,8 +22,8 @@ class Budget:
         return self._level(name, now) < 1
 
     def spend(self, name: str, now: float) -> None:
-        """Count a failure, down to none left."""
-        self._set(name, max(0.0, self._level(name, now) - 1), now)
+        """Count a failure. Those of attempts at the same time may be more than were left: a debt, refilled first."""
+        self._set(name, self._level(name, now) - 1, now)
 
     def take(self, name: str, now: float) -> bool:
         """Whether one more failure was left; it is spent then, to be given back if it was none."""
