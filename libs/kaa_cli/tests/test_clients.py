@@ -58,6 +58,7 @@ def test_credentials_from_their_creation_to_their_end(kaa: Kaa, kind: str) -> No
 def test_a_password_is_shown_once(kaa: Kaa) -> None:
     created = kaa("basic", "create", "--username", "shown-once")
     assert "Keep the password" in created
+    assert "Clients connect as shown-once@default." in created
     [user] = [user for user in parsed(kaa, "basic", "list") if user["username"] == "shown-once"]
     assert "password" not in user
     assert "password" not in kaa("basic", "show", user["id"])

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 BASIC, X509 = "/basic-credentials", "/x509-credentials"
-SHOWN = {"id", "state", "createdDate", "updatedDate"}
+SHOWN = {"id", "tenantId", "state", "createdDate", "updatedDate"}
 OF_BASIC = {*SHOWN, "username"}
 OF_X509 = {*SHOWN, "commonName", "serialNumber", "issuer", "validUntil"}
 NOBODY: dict[str, list[object]] = {"confirmed": [], "pending": []}

@@ -14,12 +14,13 @@ from kaa_cli.commands.command import Argument, Command, Group, Noun, given
 from kaa_cli.commands.cut_off import show_receipt
 from kaa_cli.errors import CommandError
 from kaa_cli.rest_client import RestClient, path
-from kaa_cli.tables import fields, table
+from kaa_cli.tables import fields, printable, table
 
 BASIC, X509 = "basic-credentials", "x509-credentials"
 BASIC_FIELDS = {
     "id": "id",
     "username": "username",
+    "tenant": "tenantId",
     "password": "password",
     "state": "state",
     "created": "createdDate",
@@ -112,8 +113,8 @@ def _authorities(client: RestClient, arguments: Namespace) -> str:
 
 
 def _show_created_basic(answer: Any) -> str:
-    hint = "Keep the password: it is shown only now. Clients connect as <username>@<tenant id>."
-    return f"{fields(BASIC_FIELDS, answer)}\n{hint}"
+    who = printable(f"{answer['username']}@{answer['tenantId']}")
+    return f"{fields(BASIC_FIELDS, answer)}\nKeep the password: it is shown only now. Clients connect as {who}."
 
 
 def _show_created_x509(answer: Any) -> str:

@@ -85,6 +85,9 @@ class NewX509CredentialsBody(Body):
 
 class CredentialsBody(Body):
     id: Id
+    tenant_id: Annotated[
+        str, Field(description="Whose they are; clients connect as `<username>@<tenantId>`.", examples=["default"])
+    ]
     state: StateName
     created_date: Timestamp
     updated_date: Timestamp
@@ -170,6 +173,7 @@ def cut_off_of(receipt: Receipt | None) -> CutOffBody | None:
 def _fields(credentials: Credentials, last_use: int | None) -> dict[str, Any]:  # Any: keyword arguments
     fields = {
         "id": credentials.id,
+        "tenant_id": credentials.tenant_id,
         "state": credentials.state,
         "created_date": iso_timestamp(credentials.created_ms),
         "updated_date": iso_timestamp(credentials.updated_ms),
