@@ -1,11 +1,21 @@
 import pytest
 
 from creds.clients import last_uses
-from creds.clients.documents import LAST_USES
+from creds.clients.documents import BASIC_CREDENTIALS, LAST_USES
 from creds.clients.last_uses import LastUses, open_last_uses
 from kaa_common.store import DocumentStore
 from kaa_common.store.sqlite import SqliteStore
 from support.waiting import until
+
+
+@pytest.fixture
+async def client_store(client_store: DocumentStore) -> DocumentStore:
+    """The store, with credentials."""
+    for name in "abc":
+        await client_store.insert(
+            BASIC_CREDENTIALS, {"_id": name, "revision": 1, "tenantId": "tenant", "username": name}
+        )
+    return client_store
 
 
 async def test_uses_are_seen_at_once_and_written_together(client_store: DocumentStore) -> None:
@@ -52,6 +62,16 @@ async def test_what_was_deleted_is_forgotten(client_store: DocumentStore) -> Non
     await uses.flush()
     assert await uses.of(["a"]) == {}
     assert await client_store.count(LAST_USES) == 0
+
+
+async def test_what_another_replica_has_deleted_leaves_nothing(client_store: DocumentStore) -> None:
+    uses = LastUses(client_store)
+    for name in "ab":
+        uses.note(name, 1)
+    await client_store.delete(BASIC_CREDENTIALS, "a", None)
+    await uses.flush()
+    assert await client_store.get(LAST_USES, ["a", "b"]) == {"b": {"_id": "b", "revision": 1, "usedDate": 1}}
+    assert uses._noted == {}
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)

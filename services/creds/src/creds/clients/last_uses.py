@@ -1,8 +1,8 @@
 """When credentials were used last, without a write per use: uses are noted in memory and written out now and then.
 
-They have documents of their own, so a use neither counts as a change of the credentials nor competes with one. A
-replica that is killed loses the uses of its last minute. Notes are bounded by what can be used within that minute;
-`FLUSH_AT` of them are written out at once.
+They have documents of their own, so a use neither counts as a change of the credentials nor competes with one; what
+another replica has deleted meanwhile gets none. A replica that is killed loses the uses of its last minute. Notes are
+bounded by what can be used within that minute; `FLUSH_AT` of them are written out at once.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
 
-from creds.clients.documents import LAST_USES
+from creds.clients.documents import BASIC_CREDENTIALS, LAST_USES, X509_CREDENTIALS
 from kaa_common.errors import Unavailable
 from kaa_common.store import Document, DocumentStore, DuplicateKey
 
@@ -57,6 +57,9 @@ class LastUses:
         due = iter(dict(self._noted).items())
         while batch := dict(islice(due, BATCH)):
             kept = await self._store.get(LAST_USES, list(batch))
+            for credentials_id in await self._gone([one for one in batch if one not in kept]):
+                del batch[credentials_id]
+                self._noted.pop(credentials_id, None)
             async with asyncio.TaskGroup() as tasks:
                 for credentials_id, used_ms in batch.items():
                     tasks.create_task(self._write(credentials_id, used_ms, kept.get(credentials_id)), name="last use")
@@ -75,6 +78,13 @@ class LastUses:
             await self.flush()
         except* Unavailable as group:
             logger.debug("last uses are written later: %s", group.exceptions[0])
+
+    async def _gone(self, credentials_ids: Sequence[str]) -> list[str]:
+        """Those that do not exist."""
+        found: dict[str, Document] = {}
+        for collection in (BASIC_CREDENTIALS, X509_CREDENTIALS):
+            found |= await self._store.get(collection, credentials_ids)
+        return [one for one in credentials_ids if one not in found or found[one].get("deleted")]
 
     async def _write(self, credentials_id: str, used_ms: int, kept: Document | None) -> None:
         document = {"_id": credentials_id, "revision": 1, "usedDate": used_ms}
