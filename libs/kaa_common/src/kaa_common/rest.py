@@ -7,6 +7,7 @@ whether or not there is one: what the caller may not read does not exist for him
 
 import re
 from collections.abc import Callable, Coroutine
+from functools import cache
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -145,8 +146,20 @@ def rest_api(title: str, description: str, prefix: str, router: APIRouter, acces
     api.add_exception_handler(RequestValidationError, _answer_invalid_request)
     api.add_exception_handler(HTTPException, answer_http_error)
     api.add_exception_handler(Exception, answer_error)
-    _describe_answers(api.openapi())
+    api.openapi = _on_demand(api.openapi)  # type: ignore[method-assign] # as FastAPI documents it
     return BoundedBody(api, MAX_BODY)
+
+
+def _on_demand(make: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+    """The OpenAPI is made when somebody asks for it first: that takes as long as all else at the start."""
+
+    @cache
+    def openapi() -> dict[str, Any]:
+        document = make()
+        _describe_answers(document)
+        return document
+
+    return openapi
 
 
 def _describe_answers(document: dict[str, Any]) -> None:
