@@ -202,6 +202,6 @@ def traffic(edge_rpc: Rpc, backend: Backend) -> Traffic:
 async def edge(edge_rpc: Rpc, backend: Backend, tokens: Tokens, traffic: Traffic) -> Edge:
     app_versions = AppVersions(edge_rpc, backend.tekton, f"kpc-{backend.suffix}")
     await app_versions.start()
-    limits = EdgeLimits(max_payload=1000, request_timeout=2.0, endpoint_rate=10_000)
+    limits = EdgeLimits(max_payload=1000, request_timeout=10.0, endpoint_rate=10_000)
     extensions = {backend.extension: True, "other": True, backend.unaware: False}
     return Edge(edge_rpc, app_versions, tokens, extensions, limits, traffic)
