@@ -32,8 +32,8 @@ from kaa_cli.service_names import SERVICE_NAMES
 ROOT = Path(__file__).parents[2]
 READY_WITHIN = 120.0
 """Seconds from a start to an answer, images at hand."""
-STOP_WITHIN = 20.0
-"""Seconds until all services are gone when nothing is in progress."""
+STOP_WITHIN = 40.0
+"""Seconds until all containers are gone when nothing is in progress: half a second each, compose itself takes more."""
 
 
 Result = TypeVar("Result")
