@@ -363,3 +363,81 @@ async def test_messages_that_do_not_end_give_way_to_those_of_others(
         for _, writer in clients:
             writer.transport.abort()
     assert received == [1, 60_000]
+
+
+async def test_requests_that_are_sent_without_waiting_are_answered_one_after_the_other(gateway: Gateway) -> None:
+    most = running = 0
+
+    async def echo_path(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal most, running
+        running += 1
+        most = max(most, running)
+        while (await receive())["more_body"]:
+            pass
+        await show_path(scope, receive, send)
+        running -= 1
+
+    gateway.mount("a", echo_path)
+    paths = [f"/a/{number}" for number in range(2000)]
+    requests = [f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{'x' * 100}" for path in paths]
+    async with connection_to(gateway) as (reader, writer):
+        writer.write("".join(requests).encode())
+        for path in paths:
+            assert (await reader.readuntil(f"mounted {path}".encode())).startswith(b"HTTP/1.1 200 OK")
+    assert most == 1
+
+
+async def test_headers_that_are_too_long_are_refused(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "MAX_HEADERS", 10_000)
+
+    async with connection_to(gateway) as (reader, writer):
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: a\r\nX-Long: " + b"x" * 7000 + b"\r\n\r\n")
+        await reader.readuntil(b"own /livez")
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: a\r\n" + b"X-Many: x\r\n" * 2000)
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_a_websocket_that_floods_takes_turns_with_the_others(gateway: Gateway) -> None:
+    """Everything is there when the server looks: the flood first, then one message of somebody else."""
+    received: list[bytes] = []
+
+    async def note(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            received.append(message["bytes"])
+
+    gateway.mount_websocket("/ws", note)
+    listener = bind("127.0.0.1", 0, "KAA_HTTP_PORT")
+    async with serve(gateway, listener, 5.0), asyncio.timeout(5):
+        clients = [await asyncio.open_connection(*listener.getsockname()) for _ in range(2)]
+        for reader, writer in clients:
+            writer.write(UPGRADE + b"\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+        (flooded, flood), (_, other) = clients
+        flood.write((b"\x89\x80" + bytes(4)) * 5000 + b"\x82\x81" + bytes(4) + b"f")
+        other.write(b"\x82\x81" + bytes(4) + b"o")
+        assert await flooded.readexactly(10_000) == b"\x8a\x00" * 5000
+        while len(received) < 2:
+            await asyncio.sleep(0)
+        for _, writer in clients:
+            writer.transport.abort()
+    assert received == [b"o", b"f"]
+
+
+@pytest.mark.parametrize("size", [1, 200, 3000, 1_000_000])
+async def test_messages_of_any_size_that_come_at_once_are_taken_in_order(gateway: Gateway, size: int) -> None:
+    async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "bytes": message["bytes"][:1]})
+
+    gateway.mount_websocket("/ws", echo)
+    length = {1: b"\x81", 200: b"\xfe\x00\xc8", 3000: b"\xfe\x0b\xb8"}.get(size, b"\xff" + size.to_bytes(8, "big"))
+    messages = b"".join(b"\x82" + length + bytes(4) + bytes([number]) * size for number in range(10))
+    async with connection_to(gateway) as (reader, writer):
+        writer.write(UPGRADE + b"\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(messages)
+        assert await reader.readexactly(30) == b"".join(b"\x82\x01" + bytes([number]) for number in range(10))

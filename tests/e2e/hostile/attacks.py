@@ -1,7 +1,8 @@
 """What hostile tests are made of: raw connections, and what the platform says on them before it closes."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 
 from ..conftest import (  # noqa: TID252 # the name by which pytest has it, here for all modules of this folder
     CONNACK,
@@ -98,3 +99,31 @@ async def closed_after(port: int, *parts: bytes, eof: bool = False) -> bytes:
         except ConnectionError:
             pass  # closed while much of the input was unread
         return said
+
+
+FLOODING = 10
+"""Clients at once."""
+
+
+@asynccontextmanager
+async def flooded(port: int, beginning: bytes, flood: bytes) -> AsyncIterator[None]:
+    """Meanwhile ten clients send it all at once, once they were answered, and read whatever they are told."""
+
+    async def send() -> None:
+        async with mqtt_connection(port) as (reader, writer):
+            writer.write(beginning)
+            assert await reader.read(1)
+            writer.write(flood)
+            flooding.release()
+            with suppress(ConnectionError):
+                while await reader.read(65536):
+                    pass
+
+    flooding = asyncio.Semaphore(0)
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as clients:
+        tasks = [clients.create_task(send()) for _ in range(FLOODING)]
+        for _ in tasks:
+            await flooding.acquire()
+        yield
+        for task in tasks:
+            task.cancel()

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from contextlib import suppress
 
 import pytest
 
@@ -22,6 +21,7 @@ from .attacks import (
     Platform,
     connect_5,
     connect_packet,
+    flooded,
     mqtt_connection,
     mqtt_device,
     packet,
@@ -98,8 +98,6 @@ async def test_a_device_that_reads_nothing_keeps_nobody_waiting(platform: Platfo
             await asyncio.to_thread(neighbour.goes_on)
 
 
-FLOODING = 10
-"""Clients at once."""
 FLOODS = {
     "pings": PINGREQ * 20_000,
     "messages for nobody": publish_packet("nobody/listens", b"x", None) * 10_000,
@@ -120,34 +118,20 @@ FLOODS = {
 
 @pytest.mark.parametrize("what", FLOODS)
 async def test_a_flood_of_ten_clients_stops_nobody_else(platform: Platform, neighbour: Neighbour, what: str) -> None:
-    """Whether they read what they are told or not: they take their turns, no more."""
-
-    async def flood() -> None:
-        async with mqtt_connection(platform.stack.mqtt_port) as (reader, writer):
-            writer.write(CONNECT)
-            assert await reader.readexactly(4) == ACCEPTED
-            flooding.release()
-            async with asyncio.TaskGroup() as tasks:
-                reading = tasks.create_task(drain(reader))
-                writer.write(FLOODS[what])
-                await leave.wait()
-                reading.cancel()
-
-    flooding, leave = asyncio.Semaphore(0), asyncio.Event()
-    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as clients:
-        for _ in range(FLOODING):
-            clients.create_task(flood())
-        for _ in range(FLOODING):
-            await flooding.acquire()
+    """They take their turns, no more."""
+    async with flooded(platform.stack.mqtt_port, CONNECT, FLOODS[what]):
         for _ in range(10):
             await asyncio.to_thread(neighbour.goes_on)
-        leave.set()
 
 
-async def drain(reader: asyncio.StreamReader) -> None:
-    with suppress(ConnectionError):
-        while await reader.read(65536):
-            pass
+@pytest.mark.parametrize("path", ["/livez", "/kp1/devices-v1/epmx/unknown/get", "/nothing"])
+async def test_a_flood_of_requests_over_http_stops_nobody_else(
+    platform: Platform, neighbour: Neighbour, path: str
+) -> None:
+    request = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode()
+    async with flooded(platform.stack.http_port, request, request * 5000):
+        for _ in range(10):
+            await asyncio.to_thread(neighbour.goes_on)
 
 
 async def test_clients_that_come_and_go_at_once_keep_nobody_out(platform: Platform) -> None:

@@ -23,12 +23,14 @@ from .attacks import (
     Platform,
     closed_after,
     connect_5,
+    flooded,
     mqtt_connection,
     packets,
     publish_packet,
     short,
     text,
 )
+from .conftest import Neighbour
 
 pytestmark = pytest.mark.parametrize("platform", ["sqlite"], indirect=True)
 
@@ -315,6 +317,23 @@ async def test_websockets_that_say_nothing_keep_nobody_out(platform: Platform) -
             newcomer.send(frame(BINARY, CONNECT))
             assert await newcomer.receive(4) == ACCEPTED
         leave.set()
+
+
+FLOODS = {
+    "pings": frame(PING) * 20_000,
+    "empty messages": frame(BINARY) * 20_000,
+    "messages of a byte": (frame(BINARY, PINGREQ[:1]) + frame(BINARY, PINGREQ[1:])) * 5_000,
+    "empty fragments": (frame(BINARY, PINGREQ[:1], 0) + frame(CONTINUATION, first=0) * 5_000 + frame(CONTINUATION)) * 4,
+    "packets in one message": frame(BINARY, PINGREQ * 20_000),
+}
+
+
+@pytest.mark.parametrize("what", FLOODS)
+async def test_a_flood_of_frames_stops_nobody_else(platform: Platform, neighbour: Neighbour, what: str) -> None:
+    beginning = handshake() + frame(BINARY, CONNECT)
+    async with flooded(platform.stack.http_port, beginning, FLOODS[what]):
+        for _ in range(10):
+            await asyncio.to_thread(neighbour.goes_on)
 
 
 async def test_a_client_that_vanishes_anywhere_costs_nothing(platform: Platform) -> None:

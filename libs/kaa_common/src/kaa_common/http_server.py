@@ -20,6 +20,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame
@@ -28,6 +29,7 @@ from websockets.protocol import State
 from kaa_common.errors import StartError
 from kaa_common.held import Held
 from kaa_common.http_errors import answer_http_error
+from kaa_common.line import Line
 
 BACKLOG = 2048
 """Connections the kernel keeps waiting to be accepted: a whole site's devices coming back at once."""
@@ -37,6 +39,12 @@ neither HTTP nor WebSocket ends by itself a connection on which something remain
 REQUEST_WITHIN = 10.0
 """Seconds for a request to begin, and for its headers to end: a slow mobile network, not somebody who only holds a
 place."""
+MAX_HEADERS = 256 * 1024
+"""Bytes of a request's first line and its headers: far more than any has, and what one read may bring anyway."""
+REQUEST_PIECE = 2048
+"""Bytes of what a client sends that are taken in before it is looked whether a request waits for another's answer."""
+FRAMES_PIECE = 512
+"""Bytes of what a client sends that are taken in at once, unless they are inside of a frame: a millisecond's frames."""
 CLOSED_WITHIN = 2.0
 """Seconds for a client to answer that its WebSocket ends; whoever served it has done with it by then."""
 SERVICE_RESTART = CloseCode.SERVICE_RESTART
@@ -83,16 +91,70 @@ class Gateway:
         await self._mounted.get(prefix, self._own)(scope, receive, send)
 
 
-class _Http(HttpToolsProtocol):
-    """uvicorn waits for ever for a connection's first request, and for the end of its headers."""
+class _Flow(FlowControl):
+    """Reads no more while something is held back, whoever has room for it."""
 
+    is_held = False
+
+    def hold(self) -> None:
+        self.is_held = True
+        self.pause_reading()
+
+    def let_go(self) -> None:
+        self.is_held = False
+        self.resume_reading()
+
+    def resume_reading(self) -> None:
+        if not self.is_held:
+            super().resume_reading()
+
+
+class _Http(HttpToolsProtocol):
+    """uvicorn waits for ever for a connection's first request, and for the end of its headers, however long they are;
+    and it reads all requests that are there before it has answered the first of them."""
+
+    flow: _Flow
     _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
+        self.flow = _Flow(transport)
+        self._unread = bytearray()
+        self._header_bytes = 0
         self._expect_headers()
 
+    def data_received(self, data: bytes) -> None:
+        self._unread += data
+        self._take_in()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._unread:
+            self.loop.call_soon(self._take_in)
+
+    def _take_in(self) -> None:
+        while self._unread and not self.pipeline and not self.transport.is_closing():
+            piece = bytes(self._unread[:REQUEST_PIECE])
+            del self._unread[:REQUEST_PIECE]
+            super().data_received(piece)
+            if self.transport.get_protocol() is not self:  # it is a WebSocket from now on
+                return
+            self._count_headers(len(piece))
+        if self.transport.is_closing():
+            self._unread.clear()
+        elif self._unread:
+            self._stop_waiting()  # whoever waits now is us
+            self.flow.hold()
+        elif self.flow.is_held:
+            self.flow.let_go()
+
+    def _count_headers(self, size: int) -> None:
+        self._header_bytes = self._header_bytes + size if self._late is not None else 0
+        if self._header_bytes > MAX_HEADERS and not self.transport.is_closing():
+            self.send_400_response("Request headers are too long.")
+
     def on_message_begin(self) -> None:
+        self._header_bytes = 0
         self._expect_headers()
         super().on_message_begin()
 
@@ -111,24 +173,29 @@ class _Http(HttpToolsProtocol):
     def _stop_waiting(self) -> None:
         if self._late is not None:
             self._late.cancel()
+            self._late = None
 
 
 class _WebSocket(WebSocketsSansIOProtocol):
     """uvicorn bounds the bytes of a message, but neither its fragments, which may be empty, nor what all clients leave
-    unfinished, which it keeps for some time after they are gone; it logs as an error of its own what a client does
-    wrong; it leaves handshakes open that are longer than a WebSocket's, or have a body; and a stop closes its
-    WebSockets whatever is in progress."""
+    unfinished, which it keeps for some time after they are gone; it takes in all the frames that are there at once; it
+    logs as an error of its own what a client does wrong; it leaves handshakes open that are longer than a WebSocket's,
+    or have a body; and a stop closes its WebSockets whatever is in progress."""
 
-    def __init__(self, all_held: Held, *arguments: Any, **named: Any) -> None:  # Any: only passed on
+    def __init__(self, all_held: Held, line: Line, *arguments: Any, **named: Any) -> None:  # Any: only passed on
         super().__init__(*arguments, **named)
         self.close_timeout = CLOSED_WITHIN
         self._all_held = all_held
+        self._line = line
+        self._unread = bytearray()
+        self._has_taken = False
         self._continued = self._waiting = 0
 
     def held(self) -> int:
-        """Bytes of a frame that is not there in full, of the frames before it, and of the message before that."""
+        """Bytes of a frame that is not there in full, of the frames before it, of the message before that, and of what
+        waits for its turn."""
         first = len(self.frames[0]) if self.frames else 0
-        return len(self.conn.reader.buffer) + first + self._continued + self._waiting
+        return len(self.conn.reader.buffer) + first + self._continued + self._waiting + len(self._unread)
 
     def let_go(self) -> None:
         if self.conn.state is State.OPEN:
@@ -137,14 +204,40 @@ class _WebSocket(WebSocketsSansIOProtocol):
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self.conn.handshake_exc is not None and not self.handshake_initiated:
-            self.transport.write(b"".join(self.conn.data_to_send()))
-            self.transport.close()
+        self._unread += data
+        self.take_turn()
+
+    def take_turn(self) -> None:
+        """Take in frames until there was one."""
+        self._has_taken = False
+        while self._unread and not self._has_taken and not self.read_paused and not self.transport.is_closing():
+            piece = bytes(self._unread[:FRAMES_PIECE])
+            del self._unread[:FRAMES_PIECE]
+            super().data_received(piece)
+            if self.conn.handshake_exc is not None and not self.handshake_initiated:
+                self.transport.write(b"".join(self.conn.data_to_send()))
+                self.transport.close()
+        self._go_on()
         self._all_held.note(self)
+
+    def handle_events(self) -> None:
+        self._has_taken = bool(self.conn.events)
+        super().handle_events()
+
+    def _go_on(self) -> None:
+        """See to it that what is unread has its turn, and that there is not more of it meanwhile."""
+        if self.transport.is_closing():
+            self._unread.clear()
+        elif self._unread:
+            self.transport.pause_reading()
+            if not self.read_paused:
+                self._line.wait(self)
+        elif not self.read_paused:
+            self.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._unread.clear()
         # The protocol and its parser know each other, so they are not gone before the next collection of garbage.
         self.conn.reader.discard()
         self.frames.clear()
@@ -174,7 +267,9 @@ class _WebSocket(WebSocketsSansIOProtocol):
     async def receive(self) -> Any:  # Any: a type of uvicorn's own
         self._waiting = 0  # who asks for the next message is done with the one before
         self._all_held.note(self)
-        return await super().receive()
+        message = await super().receive()
+        self._go_on()
+        return message
 
     def _fail(self, code: CloseCode, reason: str) -> None:
         self.frames.clear()
@@ -230,7 +325,7 @@ async def serve(app: ASGIApp, listener: socket.socket, grace: float, trusted_pro
             access_log=False,
             lifespan="off",
             http=_Http,
-            ws=cast("type[asyncio.Protocol]", functools.partial(_WebSocket, Held(MAX_WEBSOCKETS_HOLD))),
+            ws=cast("type[asyncio.Protocol]", functools.partial(_WebSocket, Held(MAX_WEBSOCKETS_HOLD), Line())),
             ws_max_size=MAX_WEBSOCKET_MESSAGE,
             ws_ping_interval=PING_INTERVAL,
             ws_ping_timeout=PING_INTERVAL,

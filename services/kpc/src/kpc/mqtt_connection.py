@@ -218,7 +218,7 @@ class Connection(asyncio.BufferedProtocol):
         if not self._session.has_unread:
             self._take_in()
         if self._must_wait and self._may_start_calls():
-            self._server.wait_in_line(self)
+            self._server.line.wait(self)
         if self._end is not None and self._calls == 0 and self._accepted:
             self._accepted = False
             self._server.start_farewell(self._say_goodbye(self._end))

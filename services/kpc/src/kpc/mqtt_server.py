@@ -16,6 +16,7 @@ from typing import Any, Self
 from prometheus_client import Counter
 
 from kaa_common.held import Held
+from kaa_common.line import Line
 from kpc.mqtt.reasons import ReasonCode
 from kpc.mqtt_connection import READ_SIZE, Connection, ConnectionHandler, TransportName
 from kpc.mqtt_listeners import Listener
@@ -39,6 +40,7 @@ class MqttServer:
         self.handler = handler
         self.limits = limits
         self.held = Held(limits.max_held)
+        self.line = Line()
         self.read_buffer = memoryview(bytearray(READ_SIZE))
         self.connections: set[Connection] = set()
         self.turned_away = 0
@@ -50,7 +52,6 @@ class MqttServer:
         self._sockets: dict[Connection, str] = {}
         self._of_address: Tally[str] = Tally()
         self._all_gone = asyncio.Event()
-        self._line: dict[Connection, None] = {}
         self._full: set[str] = set()
 
     @property
@@ -139,23 +140,6 @@ class MqttServer:
     def start_farewell(self, call: Coroutine[Any, Any, None]) -> None:
         """Run a last call of the handler; it may outlast the others at a stop."""
         self._farewells.create_task(call, name="mqtt farewell")
-
-    def wait_in_line(self, connection: Connection) -> None:
-        """Have the connection take its turn, once all who wait already had theirs.
-
-        There is one in each turn of the event loop, so however many clients flood the server, whoever does not is
-        served in between.
-        """
-        if not self._line:
-            asyncio.get_running_loop().call_soon(self._next_turn)
-        self._line[connection] = None
-
-    def _next_turn(self) -> None:
-        connection = next(iter(self._line))
-        del self._line[connection]
-        if self._line:
-            asyncio.get_running_loop().call_soon(self._next_turn)
-        connection.take_turn()
 
     def _turn_away(self, limit: str, reason: str) -> bool:
         # Once, not per client: a storm of clients must not become a storm of log records.
