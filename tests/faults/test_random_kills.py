@@ -311,7 +311,7 @@ async def check(
         known = set(writer.acknowledged)
         assert [number for number in told if number in known] == writer.acknowledged, "each has its event, in order"
         assert metadata[writer.endpoint_id].get(writer.key) == (told[-1] if told else None)
-        assert len(writer.acknowledged) > SECONDS / 2, f"hardly anything was done: {writer}"
+        assert writer.acknowledged, f"nothing was done, so that nothing is proved: {writer.endpoint_id}, {writer.key}"
 
 
 def _new_value(event: MetadataUpdatedEvent, key: str) -> str | None:

@@ -195,8 +195,9 @@ def _made(answer: Answer, history: Mapping[int, Metadata], revision: int) -> boo
     return before.get(key) != after.get(key) and answer.applied(before) == after
 
 
+@pytest.mark.timeout(120)
 @settings(
-    max_examples=15,
+    max_examples=10,
     deadline=None,
     database=None,
     phases=[Phase.generate],
