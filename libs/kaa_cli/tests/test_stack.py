@@ -107,10 +107,9 @@ def test_a_taken_port_is_one_sentence(tmp_path: Path, port: str, variable: str) 
     with socket.create_server(("127.0.0.1", getattr(stack, port))):
         stack.start(wait=False)
         assert stack.wait_end() == 1
-    *_, last_line = stack.output().splitlines()
-    assert last_line.startswith(f"kaa: cannot listen on 127.0.0.1:{getattr(stack, port)}: ")
-    assert last_line.endswith(f"; choose another port with {variable}")
-    assert "Traceback" not in stack.output()
+    (line,) = stack.output().splitlines()
+    assert line.startswith(f"kaa: cannot listen on 127.0.0.1:{getattr(stack, port)}: ")
+    assert line.endswith(f"; choose another port with {variable}")
     assert not (stack.data_dir / "nats.pid").exists()
 
 

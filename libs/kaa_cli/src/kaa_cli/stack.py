@@ -20,9 +20,12 @@ from kaa_cli.errors import CommandError
 from kaa_cli.nats_process import nats_server
 from kaa_cli.service_names import SERVICE_NAMES
 from kaa_cli.services import load_services
+from kaa_common import http_server
 from kaa_common.access import hash_api_key
 from kaa_common.errors import StartError
 from kaa_common.service import Service, run, run_until_signal
+from kaa_common.settings import load
+from kpc.settings import KpcSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,11 +85,23 @@ def service_environ(options: StackOptions, environ: Mapping[str, str]) -> dict[s
 
 
 async def _run(services: list[Service], options: StackOptions, environ: Mapping[str, str], stop: asyncio.Event) -> None:
+    _check_ports(options, load(KpcSettings, environ, "KPC_"))
     async with AsyncExitStack() as parts:
         if not environ.get("NATS_URL"):
             nats_url = await parts.enter_async_context(nats_server(options.data, options.nats_port))
             environ = {**environ, "NATS_URL": nats_url}
         await run(services, environ, stop, lambda: print(banner(options, environ), flush=True))
+
+
+def _check_ports(options: StackOptions, kpc: KpcSettings) -> None:
+    """Find a port that is taken before anything is started. Raises StartError."""
+    ports = {
+        "KAA_HTTP_PORT": options.http_port,
+        **({"KPC_MQTT_PORT": options.mqtt_port} if kpc.mqtt_enabled else {}),
+        **({"KPC_TLS_PORT": options.tls_port} if kpc.tls_enabled else {}),
+    }
+    for variable, port in ports.items():
+        http_server.bind(options.host, port, variable).close()
 
 
 def banner(options: StackOptions, environ: Mapping[str, str]) -> str:
