@@ -140,11 +140,12 @@ def rest_api(title: str, description: str, prefix: str, router: APIRouter, acces
         responses=errors(400, 401, 403, 500, 503),
     )
     api.state.access = access
+    api.state.base, api.state.routes = base, router.routes
     api.include_router(router, prefix=base)
     api.add_exception_handler(Unauthorized, _answer_unauthorized)
     api.add_exception_handler(KaaError, answer_error)
     api.add_exception_handler(RequestValidationError, _answer_invalid_request)
-    api.add_exception_handler(HTTPException, answer_http_error)
+    api.add_exception_handler(HTTPException, _answer_http_error)
     api.add_exception_handler(Exception, answer_error)
     api.openapi = _on_demand(api.openapi)  # type: ignore[method-assign] # as FastAPI documents it
     return BoundedBody(api, MAX_BODY)
@@ -225,6 +226,16 @@ async def _answer_unauthorized(request: Request, error: Exception) -> Response:
     answer = await answer_error(request, error)
     # RFC 6750 section 3: without a token the challenge SHOULD NOT name an error.
     answer.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"' if isinstance(error, InvalidToken) else "Bearer"
+    return answer
+
+
+async def _answer_http_error(request: Request, error: Exception) -> Response:
+    answer = await answer_http_error(request, error)
+    if answer.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        # The framework names those of the first route with the path, RFC 9110 section 15.5.6 wants all.
+        path, routes = request.url.path.removeprefix(request.app.state.base), request.app.state.routes
+        methods = {method for route in routes if route.path_regex.match(path) for method in route.methods}
+        answer.headers["Allow"] = ", ".join(sorted(methods)) or answer.headers["Allow"]
     return answer
 
 
