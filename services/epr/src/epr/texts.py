@@ -16,6 +16,8 @@ MAX_GROUPS: Final = 4
 MAX_IN_GROUP: Final = 8
 MAX_TEXT: Final = 128
 """Characters of a text that are looked for."""
+RARE: Final = 3
+"""Characters of a text that is worth looking for wherever it stands."""
 
 _WRITTEN_IN_ONE_WAY: Final = 10**15
 """Below it an integer has the same digits as the float that is equal to it."""
@@ -62,7 +64,12 @@ def _of_element(element: Document) -> Iterator[tuple[str, ...]]:
     literals = _literals(condition)
     texts = [_json_texts(literal) for literal in literals]
     if literals and all(texts):
-        yield from _one_of(entry, ["[", *(text for some in texts for text in some)])
+        written = [text for some in texts for text in some]
+        shortest = min(written, key=len)
+        if len(shortest) >= RARE and all(shortest in text for text in written):
+            # Also in an array: one text to look for where most documents have none.
+            yield from _one_of("", [shortest])
+        yield from _one_of(entry, ["[", *written])
         return
     yield from _one_of(entry, [""])
     if isinstance(condition, dict) and "$regex" in condition:
