@@ -8,7 +8,7 @@ import pytest
 from pymongo import DeleteOne
 from pymongo.errors import AutoReconnect, DuplicateKeyError
 
-from kaa_common.store import Collection, DuplicateKey, Index, StoreUnavailable, mongodb
+from kaa_common.store import Collection, DuplicateKey, Index, StoreUnavailable, mongodb, mongodb_writes
 from kaa_common.store.mongodb import MongoStore
 from kaa_common.store.mongodb_writes import WRITES_PER_BULK, GatheredWrites, Model, Outcomes
 
@@ -85,7 +85,8 @@ async def test_a_bulk_is_bounded_in_writes_and_bytes() -> None:
     assert [len(bulk) for bulk in server.bulks] == [1, WRITES_PER_BULK, 3, 1]
 
 
-async def test_a_write_whose_caller_gave_up_before_its_turn_is_never_done() -> None:
+async def test_a_write_whose_caller_gave_up_before_its_turn_is_never_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mongodb_writes, "BULKS_AT_ONCE", 1)
     server = Server()
     async with gathering(server) as writes, asyncio.TaskGroup() as group:
         under_way = group.create_task(writes.submit(numbered(0)))

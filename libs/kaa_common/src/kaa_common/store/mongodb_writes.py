@@ -1,11 +1,11 @@
 """Concurrent writes in few round trips.
 
-What is asked for while a bulk write is under way becomes part of the next one. Each write keeps its own outcome: the
+What is asked for while some bulk writes are under way becomes part of the next one. Each keeps its own outcome: the
 server's `bulkWrite` command (MongoDB 8) tells of every single operation what it matched or why it failed. So a lost
 compare-and-set or a duplicate key concerns nobody else, and each operation is as atomic as if it had come alone. When
 the command as a whole fails, the outcome of all its writes is unknown.
 
-A task of the store runs the bulks, not those of the callers: a caller that gives up takes nobody's outcome with it.
+Tasks of the store run the bulks, not those of the callers: a caller that gives up takes nobody's outcome with it.
 """
 
 import asyncio
@@ -27,6 +27,7 @@ from pymongo.errors import (
 
 from kaa_common.store.port import Document, StoreUnavailable
 
+BULKS_AT_ONCE: Final = 4  # a server that syncs each write has others to do meanwhile; more would make the bulks smaller
 WRITES_PER_BULK: Final = 256
 BYTES_PER_BULK: Final = 16 * 1024 * 1024  # with one more document of at most this size it is still one message of 48 MB
 WAITING_WRITES: Final = 1024  # the callers of more are held back
@@ -52,18 +53,18 @@ class GatheredWrites:
         self._write = write
         self._waiting: asyncio.Queue[_Write] = asyncio.Queue(WAITING_WRITES)
         self._tasks = asyncio.TaskGroup()
-        self._worker: asyncio.Task[None] | None = None
+        self._workers: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
-        self._worker = self._tasks.create_task(self._work(), name="mongodb-write")
+        self._workers = [self._tasks.create_task(self._work(), name="mongodb-write") for _ in range(BULKS_AT_ONCE)]
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._worker is not None:
-            self._worker.cancel()
+        for worker in self._workers:
+            worker.cancel()
         await self._tasks.__aexit__(None, None, None)  # what the context raised is not the business of the workers
         while not self._waiting.empty():
             _resolve([self._waiting.get_nowait()], [StoreUnavailable("the store is closed")])
@@ -73,7 +74,7 @@ class GatheredWrites:
 
         Raises the driver's errors. A write whose caller gave up before its turn is never done.
         """
-        if self._worker is None or self._worker.done():
+        if not self._workers or self._workers[0].done():
             raise StoreUnavailable("the store is closed")
         write = _Write(model, size)
         await self._waiting.put(write)
