@@ -6,9 +6,10 @@ import pytest
 
 from kaa_common.avro import decode
 from kaa_common.bus import Handler
+from kaa_common.clock import now_ms
 from kaa_common.errors import PayloadTooLarge, Unavailable
 from kaa_common.messages.scmp import ServiceSpecificConfigurationUpdateEvent
-from kaa_common.outbox import MAX_UNSETTLED, PENDING, Entry, Outbox, entry, open_outbox
+from kaa_common.outbox import MAX_CONFIRMED, MAX_UNSETTLED, PENDING, PENDING_STEP_MS, Entry, Outbox, entry, open_outbox
 from kaa_common.store import Collection, Document, DocumentStore
 from kaa_common.store.sqlite import SqliteStore
 
@@ -304,3 +305,39 @@ async def test_a_document_that_changes_again_soon_is_not_written_for_its_events_
             await outbox.publish(document)
         assert await read(store) == document
     assert await read(store) == {"_id": "a", "revision": 19}
+
+
+async def test_only_events_that_were_confirmed_some_time_ago_are_taken_out(
+    store: DocumentStore, outbox: Outbox
+) -> None:
+    await outbox.publish(await write_first(store, outbox, "a"))
+    await outbox._confirm()
+    between = asyncio.get_running_loop().time()
+    young = await write_first(store, outbox, "b")
+    await outbox.publish(young)
+    await outbox._confirm()
+    await outbox._take_out_confirmed(before=between)
+    assert await store.get(THINGS, ["a", "b"]) == {"a": {"_id": "a", "revision": 1}, "b": young}
+
+
+async def test_of_too_many_confirmed_documents_the_first_are_settled_at_once(
+    store: DocumentStore, outbox: Outbox
+) -> None:
+    names = [f"thing-{number:03}" for number in range(MAX_CONFIRMED + 2)]
+    for name in names:
+        await outbox.publish(await write_first(store, outbox, name))
+        if len(outbox._unsettled) == MAX_UNSETTLED:
+            await outbox._confirm()
+    await outbox._confirm()
+    await outbox._take_out_confirmed(before=0)
+    kept = await store.get(THINGS, names)
+    assert [name for name in names if "outbox" not in kept[name]] == names[:2]
+
+
+async def test_a_document_that_changes_all_the_time_seldom_moves_in_the_index(
+    store: DocumentStore, outbox: Outbox
+) -> None:
+    before = now_ms()
+    written = await write_first(store, outbox)
+    assert written["pending"] % PENDING_STEP_MS == 0
+    assert before - PENDING_STEP_MS < written["pending"] <= now_ms()

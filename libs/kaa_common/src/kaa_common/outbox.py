@@ -18,11 +18,10 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol
 
-from cachetools import LRUCache
-
 from kaa_common.avro import encode
 from kaa_common.clock import now_ms
 from kaa_common.errors import PayloadTooLarge, Unavailable
+from kaa_common.recent import Recent
 from kaa_common.store import Collection, Document, DocumentStore, Index
 
 logger = logging.getLogger(__name__)
@@ -35,9 +34,9 @@ MAX_UNSETTLED: Final = 512
 CONFIRM_PAUSE: Final = 0.03
 """Seconds between two questions to the server whether it has what was published: one for many events."""
 TAKE_OUT_AFTER: Final = 0.5
-"""Seconds that confirmed events stay in their documents: one that changes again within them needs no write for it."""
+"""Seconds that confirmed events stay in their document: one that changes again within them needs no write for it."""
 MAX_CONFIRMED: Final = 512
-"""Documents that may wait for that; they are kept in memory, so beyond it their events are taken out at once."""
+"""Documents that may wait for that; they are kept in memory, so of more the first ones wait no longer."""
 MAX_SENT: Final = 20_000
 """Events remembered as sent, so that a document read before they were taken out does not send them again."""
 FLUSH_TIMEOUT: Final = 5.0
@@ -45,6 +44,8 @@ SWEEP_INTERVAL: Final = 5.0
 """Seconds between two looks for what was left behind."""
 SWEEP_AGE_MS: Final = 5_000
 """A change this young is still being published by the replica that made it."""
+PENDING_STEP_MS: Final = 1_000
+"""How exact the time of a change is kept: a document that changes all the time moves in the index once in this time."""
 SWEEP_PAGE: Final = 100
 
 Entry = dict[str, Any]  # Any: part of a document
@@ -83,9 +84,9 @@ class Outbox:
         self._publisher = publisher
         self._collection = collection
         self._unsettled: dict[str, Document] = {}
-        self._confirmed: dict[str, Document] = {}
-        self._take_out_at = 0.0
-        self._sent: LRUCache[int, bool] = LRUCache(MAX_SENT)
+        self._confirmed: dict[str, tuple[float, Document]] = {}
+        """With the time of it, in its order."""
+        self._sent: Recent[int, bool] = Recent(MAX_SENT)
         """Whether the server has an event that was sent."""
         self._losses = 0
         self._unsettled_grown = asyncio.Event()
@@ -98,7 +99,7 @@ class Outbox:
         if not entries:
             return document
         waiting = [waiting for waiting in document.get("outbox", ()) if not self._sent.get(_key(waiting))]
-        return {**document, "outbox": [*waiting, *entries], "pending": now_ms()}
+        return {**document, "outbox": [*waiting, *entries], "pending": now_ms() // PENDING_STEP_MS * PENDING_STEP_MS}
 
     async def publish(self, document: Document) -> None:
         """Publish the events of a document just written; when the bus is down that is done as soon as it is back."""
@@ -134,13 +135,13 @@ class Outbox:
     async def keep_settling(self) -> None:
         """Take events out of their documents some time after they are published, until `close`."""
         while self._unsettled or self._confirmed or not self._closing:
+            first, _ = next(iter(self._confirmed.values()), (None, None))
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(self._take_out_at if self._confirmed else None):
+                async with asyncio.timeout_at(None if first is None else first + TAKE_OUT_AFTER):
                     await self._unsettled_grown.wait()
             await self._confirm()
-            is_due = asyncio.get_running_loop().time() >= self._take_out_at
-            if self._closing or is_due or len(self._confirmed) >= MAX_CONFIRMED:
-                await self._take_out_confirmed()
+            now = asyncio.get_running_loop().time()
+            await self._take_out_confirmed(before=now if self._closing else now - TAKE_OUT_AFTER)
             if not self._closing:
                 await asyncio.sleep(CONFIRM_PAUSE)
 
@@ -152,7 +153,7 @@ class Outbox:
     async def settle(self) -> None:
         """Wait until the server has what was published, and take it out of the documents at once."""
         await self._confirm()
-        await self._take_out_confirmed()
+        await self._take_out_confirmed(before=asyncio.get_running_loop().time())
 
     async def _confirm(self) -> None:
         """Wait until the server has what was published."""
@@ -170,17 +171,25 @@ class Outbox:
             self._distrust()
         if losses != self._losses:
             return
-        if not self._confirmed:
-            self._take_out_at = asyncio.get_running_loop().time() + TAKE_OUT_AFTER
-        for document in unsettled.values():
-            self._sent.update((_key(waiting), True) for waiting in document["outbox"])
-        # What was changed again meanwhile will be confirmed with that change, which has left these events out.
-        self._confirmed |= {name: document for name, document in unsettled.items() if name not in self._unsettled}
+        now = asyncio.get_running_loop().time()
+        for name, document in unsettled.items():
+            for waiting in document["outbox"]:
+                self._sent.put(_key(waiting), True)
+            # What was changed again meanwhile will be confirmed with that change, which has left these events out.
+            if name not in self._unsettled:
+                self._confirmed[name] = (now, document)
 
-    async def _take_out_confirmed(self) -> None:
-        confirmed, self._confirmed = self._confirmed, {}
+    async def _take_out_confirmed(self, *, before: float) -> None:
+        """Take out the events that were confirmed until then, and those of the first of too many documents."""
+        too_many = len(self._confirmed) - MAX_CONFIRMED
+        due = [
+            document
+            for number, (confirmed_at, document) in enumerate(self._confirmed.values())
+            if confirmed_at <= before or number < too_many
+        ]
         async with asyncio.TaskGroup() as tasks:
-            for document in confirmed.values():
+            for document in due:
+                del self._confirmed[document["_id"]]
                 tasks.create_task(self._take_out(document), name="outbox")
 
     def messages_lost(self) -> None:
@@ -211,9 +220,9 @@ class Outbox:
 
     async def _send(self, waiting: Entry) -> None:
         key = _key(waiting)
-        if key in self._sent:
+        if self._sent.get(key) is not None:
             return
-        self._sent[key] = False
+        self._sent.put(key, False)
         try:
             await self._publisher.publish(waiting["subject"], b64decode(waiting["data"]), headers=waiting["headers"])
         except PayloadTooLarge as exc:
