@@ -53,12 +53,22 @@ class NatsServer:
         self.stop()
         self.start()
 
+    def freeze(self) -> None:
+        """Let it neither read nor answer, until `thaw`."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
     def reload(self, config: str) -> None:
         """Give the running server another configuration; it takes effect within a moment."""
-        assert self._process is not None, "it does not run"
         self._config = config
         self._write_config()
-        self._process.send_signal(signal.SIGHUP)
+        self._signal(signal.SIGHUP)
+
+    def _signal(self, signal_number: signal.Signals) -> None:
+        assert self._process is not None, "it does not run"
+        self._process.send_signal(signal_number)
 
     def _end(self, signal_number: signal.Signals) -> None:
         process, self._process = self._process, None

@@ -1,5 +1,6 @@
 import asyncio
 import logging
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,37 @@ async def test_messages_of_a_subject_are_handled_in_their_order(bus: NatsBus) ->
 
     await until(lambda: len(handled) == len(expected))
     assert handled == expected
+
+
+async def test_a_plain_function_handles_messages_in_their_order_and_what_it_returns_is_waited_for(bus: NatsBus) -> None:
+    handled: list[bytes] = []
+
+    async def wait(message: BusMessage) -> None:
+        await asyncio.sleep(0.001)
+        handled.append(message.data)
+
+    def handle(message: BusMessage) -> Awaitable[None] | None:
+        if int(message.data) % 3 == 0:
+            return wait(message)
+        handled.append(message.data)
+        return None
+
+    await bus.subscribe("test.plain", handle)
+    expected = [str(number).encode() for number in range(20)]
+    for data in expected:
+        await bus.publish("test.plain", data)
+    await until(lambda: handled == expected)
+
+
+async def test_what_is_published_in_one_go_arrives_in_its_order(bus: NatsBus, received: list[BusMessage]) -> None:
+    expected = [str(number).encode() for number in range(2_000)]
+    for data in expected:
+        await bus.publish("test.many", data, headers={"Name": "value"} if int(data) % 2 else None)
+        if int(data) % 100 == 0:
+            await asyncio.sleep(0)
+
+    await until(lambda: len(received) == len(expected))
+    assert [message.data for message in received] == expected
 
 
 async def test_no_more_messages_are_handled_at_once_than_asked_for(bus: NatsBus) -> None:
@@ -141,17 +173,62 @@ async def test_a_message_longer_than_the_server_takes_is_refused(bus: NatsBus) -
         await bus.publish("test.long", bytes(1024 * 1024 + 1))
 
 
+async def test_headers_count_as_part_of_a_message(bus: NatsBus) -> None:
+    await bus.publish("test.long", bytes(1024 * 1024 - 100), headers={"Name": "short"})
+    with pytest.raises(PayloadTooLarge, match="1048576 bytes"):
+        await bus.publish("test.long", bytes(1024 * 1024 - 100), headers={"Name": "long" * 25})
+    await bus.flush(5)
+    assert bus.connected
+
+
+@pytest.mark.parametrize("subject", ["", "test.a b", "test.a\r\nPUB test.b 0\r\n"])
+async def test_a_subject_that_would_be_another_command_is_refused(bus: NatsBus, subject: str) -> None:
+    with pytest.raises(Unavailable):
+        await bus.publish(subject, b"")
+
+
+async def test_a_header_that_would_be_two_is_refused(bus: NatsBus) -> None:
+    with pytest.raises(ValueError, match="line break"):
+        await bus.publish("test.header", b"", headers={"Name": "value\r\nOther: value"})
+
+
+async def test_a_server_that_speaks_something_else_is_left_and_tried_again() -> None:
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        writer.write(b'INFO {"max_payload": 100}\r\n')
+        async for line in reader:
+            if line == b"PING\r\n":
+                writer.write(b"PONG\r\n")
+                await asyncio.sleep(0.05)
+                writer.write(b"HTTP/1.1 400 Bad Request\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, connect(f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}", "test"):
+        await until(lambda: connections > 1)
+
+
 async def test_a_publish_is_refused_when_too_much_waits_to_be_sent(
-    bus: NatsBus, monkeypatch: pytest.MonkeyPatch
+    own_nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bus_module, "MAX_UNSENT_BYTES", 1_000)
+    monkeypatch.setattr(bus_module, "MAX_UNSENT_BYTES", 100_000)
+    async with connect(own_nats_server.url, "test") as bus:
 
-    async def publish_without_a_pause() -> None:
-        for _ in range(10):
-            await bus.publish("test.backlog", bytes(500))
+        async def publish_without_end() -> None:
+            while True:
+                await bus.publish("test.backlog", bytes(500_000))
 
-    with pytest.raises(Unavailable, match="does not keep up"):
-        await publish_without_a_pause()
+        own_nats_server.freeze()
+        try:
+            with pytest.raises(Unavailable, match="does not keep up"):
+                await publish_without_end()
+        finally:
+            own_nats_server.thaw()
+        await bus.flush(5)
+        await bus.publish("test.backlog", b"")
 
 
 async def test_flushing_does_not_overtake_what_waits_to_be_sent() -> None:

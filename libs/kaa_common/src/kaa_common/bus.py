@@ -1,20 +1,20 @@
 """The bus: a narrow port, and its adapter to NATS.
 
-The adapter replaces what the client library would do by default: a subscription handles several messages at once
-(bounded), a failing handler is logged and never ends the subscription, queues have stated limits, a publish while the
-connection is down fails at once instead of piling up, and closing waits for the handlers in progress.
+The adapter replaces what the client library would do by default: a message goes to its handler where it arrives, a
+subscription handles several at once (bounded), a failing handler is logged and never ends the subscription, queues have
+stated limits, a publish while the connection is down fails at once instead of piling up, and closing waits for the
+handlers in progress.
 """
 
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 PENDING_MESSAGES = 65_536
 PENDING_BYTES = 64 * 1024 * 1024
-"""What a subscription may have waiting before the client drops messages (and logs it): seconds of full load."""
+"""What a subscription may have waiting before messages are dropped (and it is logged): seconds of full load."""
 MAX_UNSENT_BYTES = 32 * 1024 * 1024
 """What may wait to be sent before a publish is refused: a server that takes no more is as good as none."""
 DRAIN_TIMEOUT = 5.0
@@ -45,7 +45,8 @@ class BusMessage:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Handler = Callable[[BusMessage], Awaitable[None]]
+Handler = Callable[[BusMessage], Awaitable[None] | None]
+"""Handles a message: a plain function where it arrives; what a handler returns is waited for."""
 
 
 class Bus(Protocol):
@@ -79,7 +80,9 @@ class Bus(Protocol):
 class NatsBus:
     """Made by `connect`."""
 
-    def __init__(self, client: Client, tasks: asyncio.TaskGroup, connection_lost: list[Callable[[], None]]) -> None:
+    def __init__(
+        self, client: nats_client.Client, tasks: asyncio.TaskGroup, connection_lost: list[Callable[[], None]]
+    ) -> None:
         self._client = client
         self._tasks = tasks
         self._connection_lost = connection_lost
@@ -94,10 +97,10 @@ class NatsBus:
     ) -> None:
         if not self._client.is_connected:
             raise Unavailable(_NOT_REACHABLE)
-        if self._client.pending_data_size > MAX_UNSENT_BYTES:
+        if self._client.unsent_size > MAX_UNSENT_BYTES:
             raise Unavailable("the message bus does not keep up")
         try:
-            await self._client.publish(subject, data, reply, dict(headers) if headers else None)
+            self._client.send(subject, data, reply, headers)
         except MaxPayloadError as exc:
             raise PayloadTooLarge(f"the message bus takes up to {self._client.max_payload} bytes") from exc
         except (NatsError, OSError) as exc:
@@ -114,13 +117,7 @@ class NatsBus:
 
     async def subscribe(self, subject: str, handler: Handler, *, queue: str = "", concurrency: int = 1) -> None:
         subscriber = _Subscriber(handler, concurrency, self._client, self._tasks)
-        subscriber.subscription = await self._client.subscribe(
-            subject,
-            queue=queue,
-            cb=subscriber.deliver if concurrency > 1 else subscriber.deliver_in_order,
-            pending_msgs_limit=PENDING_MESSAGES,
-            pending_bytes_limit=PENDING_BYTES,
-        )
+        subscriber.subscription = await self._client.receive(subject, subscriber.take, queue=queue)
         self._subscribers.append(subscriber)
 
     def on_connection_lost(self, callback: Callable[[], None]) -> None:
@@ -154,50 +151,72 @@ class _Subscriber:
 
     subscription: Subscription
 
-    def __init__(self, handler: Handler, concurrency: int, client: Client, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self, handler: Handler, concurrency: int, client: nats_client.Client, tasks: asyncio.TaskGroup
+    ) -> None:
         self._handler = handler
+        self._concurrency = concurrency
         self._client = client
-        self._slots = asyncio.Semaphore(concurrency)
         self._tasks = tasks
         self._in_progress: set[asyncio.Task[None]] = set()
-        self._given_up = False
+        self._waiting: deque[BusMessage] = deque()
+        self._waiting_bytes = 0
 
-    async def deliver_in_order(self, message: Msg) -> None:
-        await self._handle(message)
-
-    async def deliver(self, message: Msg) -> None:
-        await self._slots.acquire()
-        if self._given_up:
-            return
-        task = self._tasks.create_task(self._handle(message), name=message.subject)
-        self._in_progress.add(task)
-        task.add_done_callback(self._handled)
+    def take(self, subject: str, data: bytes, reply: str, headers: Mapping[str, str]) -> bool:
+        """Handle a message, when it is its turn; False when too many wait."""
+        message = BusMessage(subject, data, reply, headers)
+        if len(self._in_progress) < self._concurrency:
+            self._begin(message)
+            return True
+        if len(self._waiting) >= PENDING_MESSAGES or self._waiting_bytes + len(data) > PENDING_BYTES:
+            return False
+        self._waiting.append(message)
+        self._waiting_bytes += len(data)
+        return True
 
     async def drain(self) -> None:
         """Return when nothing more will come and all that came is handled."""
         with contextlib.suppress(NatsError):  # the client is closed already
             await self.subscription.drain()  # type: ignore[no-untyped-call] # the client is partly typed
-        if self._in_progress:
+        while self._in_progress:
             await asyncio.wait(self._in_progress)
 
     def give_up(self) -> None:
-        self._given_up = True
+        self._waiting.clear()
         for task in self._in_progress:
             task.cancel()
 
+    def _begin(self, message: BusMessage) -> None:
+        try:
+            rest = self._handler(message)
+        except Exception as exc:
+            self._report(message, exc)
+            return
+        if rest is not None:
+            task = self._tasks.create_task(self._handle(message, rest), name=message.subject)
+            self._in_progress.add(task)
+            task.add_done_callback(self._handled)
+
+    async def _handle(self, message: BusMessage, rest: Awaitable[None]) -> None:
+        try:
+            await rest
+        except Exception as exc:
+            self._report(message, exc)
+
     def _handled(self, task: asyncio.Task[None]) -> None:
         self._in_progress.discard(task)
-        self._slots.release()
+        while self._waiting and len(self._in_progress) < self._concurrency:
+            message = self._waiting.popleft()
+            self._waiting_bytes -= len(message.data)
+            self._begin(message)
 
-    async def _handle(self, message: Msg) -> None:
-        try:
-            await self._handler(BusMessage(message.subject, message.data, message.reply, message.headers or {}))
-        except Unavailable as exc:
+    def _report(self, message: BusMessage, error: Exception) -> None:
+        if isinstance(error, Unavailable):
             # Without a connection every message in progress ends so, and the client has said why.
             level = logging.WARNING if self._client.is_connected else logging.DEBUG
-            logger.log(level, "a message on %s was not handled: %s", message.subject, exc)
-        except Exception:
-            logger.exception("the handler of %s failed", message.subject)
+            logger.log(level, "a message on %s was not handled: %s", message.subject, error)
+        else:
+            logger.error("the handler of %s failed", message.subject, exc_info=error)
 
 
 @asynccontextmanager

@@ -171,7 +171,7 @@ class Rpc:
             logger.warning("%s does not answer: %s", instance, reason)
 
     def _answers(self, instance: str) -> None:
-        if self._not_answering.pop(instance, False):
+        if self._not_answering and self._not_answering.pop(instance, False):
             logger.info("%s answers again", instance)
 
     async def serve(
@@ -258,24 +258,24 @@ class Rpc:
             logger.debug("answered %s: %d %s", endpoint.request_type, status_code, reason)
             return _failed(endpoint, request, error), {}
 
-    async def _receive_answer(self, message: BusMessage) -> None:
+    def _receive_answer(self, message: BusMessage) -> Awaitable[None] | None:
         if message.headers.get("Status") == "503":
             self._nobody_serves(message.headers.get("Nats-Subject", ""))
-            return
+            return None
         try:
             correlation_id = leading_string(message.data)
             call = self._pending.get(correlation_id)
             if call is not None and not call.answer.done():
                 call.answer.set_result(Reply(decode(call.endpoint.response, message.data), message.headers))
-                return
+                return None
         except DecodeError as exc:
             logger.warning("ignored an answer on %s: %s", message.subject, exc)
-            return
+            return None
         take = self._unasked.get(message.subject)
-        if take is None or correlation_id in self._given_up:
-            logger.debug("nobody waits for an answer on %s", message.subject)
-        else:
-            await take(message)
+        if take is not None and correlation_id not in self._given_up:
+            return take(message)
+        logger.debug("nobody waits for an answer on %s", message.subject)
+        return None
 
     def _nobody_serves(self, subject: str) -> None:
         """Fail the youngest call to the subject: those before it were taken by somebody who is gone by now."""

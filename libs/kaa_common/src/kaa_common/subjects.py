@@ -11,11 +11,15 @@ inject a separator or a wildcard.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from kaa_common.errors import BadRequest
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 _PREFIX = "kaa.v1"
+
+MAX_REMEMBERED = 1000
+"""Subjects remembered once built: a process asks few instances, and answers few replicas."""
 
 
 class InvalidName(BadRequest):
@@ -29,10 +33,12 @@ def checked_name(name: str) -> str:
     return name
 
 
+@lru_cache(MAX_REMEMBERED)
 def service_subject(instance: str, protocol: str, message_type: str) -> str:
     return f"{_PREFIX}.service.{checked_name(instance)}.{protocol}.{message_type}"
 
 
+@lru_cache(MAX_REMEMBERED)
 def replica_subject(replica_id: str, protocol: str, message_type: str) -> str:
     return f"{_PREFIX}.replica.{checked_name(replica_id)}.{protocol}.{message_type}"
 
