@@ -100,7 +100,8 @@ class Client:
     @property
     def tenant_id(self) -> str | None:
         """That of its credentials."""
-        return next((proof.tenant_id for proof in self.proofs), None)
+        proof = self.basic or self.certificate
+        return None if proof is None else proof.tenant_id
 
     def lacks(self, requirements: Requirements) -> str:
         """What is required that it did not show, or not any more; empty when that is nothing."""

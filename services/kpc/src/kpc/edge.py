@@ -7,7 +7,8 @@ and one that floods waits for itself. Nobody gets more than a share: neither an 
 import logging
 from collections import Counter as Tally
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cache
 
 from prometheus_client import Counter
 
@@ -17,7 +18,7 @@ from kaa_common.clock import Deadline
 from kaa_common.errors import Forbidden, NotFound, PayloadTooLarge, TooManyRequests, status_of
 from kaa_common.messages.esp import CLIENT_DATA, ClientData, ExtensionData
 from kaa_common.rpc import Rpc, new_correlation_id, request_header
-from kaa_common.serial import SerialByKey
+from kaa_common.serial import SerialByKey, Turn
 from kpc.kp1 import Address, Name, Resource, parse_address, parse_resource
 from kpc.rate_limits import RateExceeded, RateLimit
 from kpc.tokens import Guesser, Identity, Tokens
@@ -121,19 +122,28 @@ class Edge:
         `guesser` is who sends it, and may get only so many tokens wrong.
         """
         log.correlation_id.set(new_correlation_id())
+        arrived = Deadline.after(self._limits.request_timeout)
         speaker: Speaker | None = None
-
-        async def identified(it: Speaker) -> None:
-            nonlocal speaker
-            speaker = it
-            if on_identified is not None:
-                await on_identified(it)
-
         try:
-            outcome = await self._request(path, payload, guesser, default_request_id, identified)
+            address = parse_address(path)
+            resource = self._resource(address)
+            if len(payload) > self._limits.max_payload:
+                raise PayloadTooLarge(f"payload longer than {self._limits.max_payload} bytes")
+            name = Name(address.app_version_name, address.extension, resource.token)
+            turn = self._turn(name)
+            async with turn as left:
+                deadline = turn.leaves = _deadline(arrived, left)
+                speaker = await self._speaker(name, guesser, deadline)
+                if on_identified is not None:
+                    await on_identified(speaker)
+                request_id = default_request_id if resource.request_id is None else resource.request_id
+                answer = await self._ask(speaker, resource.path, request_id, payload, deadline)
+                if answer.status_code < 500:
+                    turn.leaves = Deadline.after(self._limits.request_timeout)
+            outcome = _outcome(answer, speaker, has_request_id=resource.request_id is not None)
         except Exception as exc:
-            outcome = replace(refusal(exc), speaker=speaker)
-        REQUESTS.labels(transport, str(outcome.status_code)).inc()
+            outcome = refusal(exc, speaker)
+        _requests(transport, outcome.status_code).inc()
         logger.debug("answered a device over %s: %d", transport, outcome.status_code)
         return outcome
 
@@ -148,48 +158,13 @@ class Edge:
         log.correlation_id.set(new_correlation_id())
         return await self._speaker(name, guesser, Deadline.after(self._limits.request_timeout))
 
-    async def _request(
-        self,
-        path: str,
-        payload: bytes,
-        guesser: Guesser,
-        default_request_id: int | None,
-        on_identified: OnIdentified,
-    ) -> Outcome:
-        arrived = Deadline.after(self._limits.request_timeout)
-        address = parse_address(path)
-        resource = self._resource(address)
-        if len(payload) > self._limits.max_payload:
-            raise PayloadTooLarge(f"payload longer than {self._limits.max_payload} bytes")
-        name = Name(address.app_version_name, address.extension, resource.token)
-
-        async def carry(deadline: Deadline) -> Outcome:
-            speaker = await self._speaker(name, guesser, deadline)
-            await on_identified(speaker)
-            request_id = default_request_id if resource.request_id is None else resource.request_id
-            answer = await self._ask(speaker, resource.path, request_id, payload, deadline)
-            return _outcome(answer, speaker, has_request_id=resource.request_id is not None)
-
-        return await (carry(arrived) if resource.token is None else self._in_turn(name, arrived, carry))
-
-    async def _in_turn(self, name: Name, arrived: Deadline, carry: Callable[[Deadline], Awaitable[Outcome]]) -> Outcome:
-        """Carry a request when all before it are done.
-
-        Its time begins anew whenever one of those is answered, as it is not its fault how many they are. When one is
-        not, as its extension is out of reach, the time of those that wait behind it runs out with its own.
-        """
+    def _turn(self, name: Name) -> Turn:
+        """A request is sent when all before it of the same token are done; one of no token waits for none."""
+        if name.token is None:
+            return self._turns.turn(object())
         if self._turns.users(name) >= MAX_IN_TURN:
             raise TooManyRequests("too many messages of this endpoint are waiting")
-        turn = self._turns.turn(name)
-        async with turn as left:
-            deadline = arrived
-            if isinstance(left, Deadline):
-                deadline = min(max(arrived, left), Deadline(arrived.at_ms + LONGEST_WAIT))
-            turn.leaves = deadline
-            outcome = await carry(deadline)
-            if outcome.status_code < 500:
-                turn.leaves = Deadline.after(self._limits.request_timeout)
-            return outcome
+        return self._turns.turn(name)
 
     async def _ask(
         self, speaker: Speaker, resource_path: str, request_id: int | None, payload: bytes, deadline: Deadline
@@ -219,7 +194,9 @@ class Edge:
                 del self._in_progress[tenant_id]
 
     async def _speaker(self, name: Name, guesser: Guesser, deadline: Deadline) -> Speaker:
-        app_version = await self._app_versions.get(name.app_version_name, deadline)
+        app_version = self._app_versions.kept(name.app_version_name)
+        if app_version is None:
+            app_version = await self._app_versions.get(name.app_version_name, deadline)
         allowed = app_version.config.get(ALLOWED_EXTENSIONS)
         if allowed is not None and not (isinstance(allowed, list) and name.extension in allowed):
             raise Forbidden(f"extension {name.extension} is not allowed for this application version")
@@ -236,13 +213,29 @@ class Edge:
         return parse_resource(address, endpoint_aware=endpoint_aware)
 
 
-def refusal(error: Exception) -> Outcome:
-    """What the device is told of an error."""
+def refusal(error: Exception, speaker: Speaker | None = None) -> Outcome:
+    """What the device is told of an error; the speaker is who it is, if that came out."""
     status_code, reason_phrase = status_of(error)
     retry_after = error.retry_after if isinstance(error, RateExceeded) else int(isinstance(error, TooManyRequests))
     if status_code == 500:
         logger.error("a request failed", exc_info=error)
-    return Outcome(status_code=status_code, reason_phrase=reason_phrase, retry_after=retry_after)
+    return Outcome(status_code=status_code, reason_phrase=reason_phrase, retry_after=retry_after, speaker=speaker)
+
+
+def _deadline(arrived: Deadline, left: object) -> Deadline:
+    """Until when a request may take, when its turn has come.
+
+    Its time begins anew whenever one before it is answered, as it is not its fault how many they are. When one is not,
+    as its extension is out of reach, the time of those that wait behind it runs out with its own.
+    """
+    if not isinstance(left, Deadline):
+        return arrived
+    return min(max(arrived, left), Deadline(arrived.at_ms + LONGEST_WAIT))
+
+
+@cache
+def _requests(transport: str, status_code: int) -> Counter:
+    return REQUESTS.labels(transport, str(status_code))
 
 
 def _outcome(answer: ExtensionData, speaker: Speaker, *, has_request_id: bool) -> Outcome:

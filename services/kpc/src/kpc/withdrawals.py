@@ -30,4 +30,4 @@ class Withdrawals:
 
     def are_later(self, one: str, asked_at: int) -> bool:
         """Whether this was withdrawn after the one that was the latest when somebody asked for it."""
-        return max(self._by_id.get(one, 0), self._of_everything) > asked_at
+        return asked_at < self.latest and max(self._by_id.get(one, 0), self._of_everything) > asked_at
