@@ -1,4 +1,4 @@
-"""The whole platform as one process on each store, and devices that talk to it over MQTT and over HTTP.
+"""The whole platform on each store, kpc in a process of its own, and devices that talk to it over MQTT and over HTTP.
 
 A stack is started once per store and shared, so every test registers endpoints of its own. The MQTT client here is byte
 for byte: a library would hide a second copy of a message, or an acknowledgement that comes too early.
@@ -17,7 +17,7 @@ import httpx
 import pymongo
 import pytest
 
-from support.stack import Stack, running_stack
+from support.stack import EdgeStack, Stack, running_edge_stack
 
 PATIENCE = 10.0
 """Seconds until a test gives up waiting: far more than anything takes here."""
@@ -44,7 +44,7 @@ class Endpoint:
 class Platform:
     """A running stack and its REST interfaces; `rest` is authorised, and blocks."""
 
-    def __init__(self, stack: Stack, rest: httpx.Client) -> None:
+    def __init__(self, stack: Stack | EdgeStack, rest: httpx.Client) -> None:
         self.stack = stack
         self.rest = rest
         self._numbers = itertools.count(1)
@@ -108,10 +108,7 @@ def platform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     if request.param == "mongodb":
         uri, database = request.getfixturevalue("mongodb"), f"kaa_test_{secrets.token_hex(8)}"
         environ |= {"MONGODB_URI": uri, "MONGODB_DATABASE": database}
-    with (
-        running_stack(directory, environ) as stack,
-        httpx.Client(base_url=stack.http_url, headers=stack.headers, timeout=PATIENCE, trust_env=False) as rest,
-    ):
+    with running_edge_stack(directory, environ) as stack, stack.rest(PATIENCE) as rest:
         yield Platform(stack, rest)
     if request.param == "mongodb":
         with pymongo.MongoClient[dict[str, object]](uri) as client:

@@ -1,7 +1,7 @@
 """The platform for end-to-end tests, on free ports, in a folder of its own.
 
-`Stack` is `kaa up`: one process, what most tests want. `SeparateStack` is one `kaa run` a service beside a nats-server
-of its own, for tests that stop, kill and restart one part under the others.
+`Stack` is `kaa up`. `SeparateStack` is one `kaa run` a service beside a nats-server of its own, for tests that stop,
+kill and restart one part under the others. `EdgeStack` is that with two of them: kpc, and all that is behind it.
 
     with running_stack(directory) as stack:
         httpx.get(f"{stack.http_url}/epr/api/v1/endpoints", headers=stack.headers)
@@ -10,10 +10,13 @@ of its own, for tests that stop, kill and restart one part under the others.
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import httpx
+
+from kaa_cli import development_tls
 from kaa_common.access import hash_api_key
 from support.nats_server import NatsServer
 from support.ports import free_port
@@ -23,6 +26,11 @@ KAA = (sys.executable, "-m", "kaa_cli")
 SERVICE_PREFIXES = {"tekton": "tekton", "creds": "cm", "epr": "epr", "kpc": "kp1"}
 """Where each service is below the URL of its process."""
 TEST_API_KEY = "an-api-key-for-tests"
+EACH_ALONE: Mapping[str, Sequence[str]] = {name: (name,) for name in SERVICE_PREFIXES}
+REST_PREFIXES = ("tekton", "cm", "ccm", "epr")
+"""All but those of kpc."""
+EDGE = "kpc"
+EDGE_AND_THE_REST: Mapping[str, Sequence[str]] = {"rest": ("tekton", "creds", "epr", "tsx"), EDGE: (EDGE,)}
 
 
 class Stack(ChildProcess):
@@ -61,6 +69,11 @@ class Stack(ChildProcess):
         """0 while nats-server is writing it."""
         return int((self.data_dir / "nats.pid").read_text() or 0)
 
+    @property
+    def pids(self) -> list[int]:
+        """All that a device may wait for."""
+        return [self.nats_pid, self.pid]
+
     def end_nats(self) -> None:
         """End the nats-server that a killed stack has left behind."""
         with suppress(FileNotFoundError, ProcessLookupError):
@@ -68,12 +81,17 @@ class Stack(ChildProcess):
 
 
 class SeparateStack:
-    """A process for each service, and one for NATS. Each part can be stopped, killed and started by itself."""
+    """A process for each service, or for some together, and one for NATS. Each can be stopped, killed and started."""
 
     api_key = TEST_API_KEY
     headers: Mapping[str, str] = {"X-API-Key": TEST_API_KEY}
 
-    def __init__(self, directory: Path, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        environ: Mapping[str, str] | None = None,
+        processes: Mapping[str, Sequence[str]] = EACH_ALONE,
+    ) -> None:
         self.data_dir = directory / "data"
         self.nats = NatsServer(directory)
         self.nats_url = self.nats.url
@@ -87,7 +105,7 @@ class SeparateStack:
             "KPC_MQTT_PORT": str(self.mqtt_port),
             **(environ or {}),
         }
-        self.services = {name: self.process_of(name) for name in SERVICE_PREFIXES}
+        self.services = {name: self.process_of(*services) for name, services in processes.items()}
 
     def process_of(self, *names: str, environ: Mapping[str, str] | None = None) -> ChildProcess:
         """A process of these services, not started: one more replica when `environ` gives it another port."""
@@ -119,6 +137,57 @@ class SeparateStack:
         self.nats.kill()
 
 
+class EdgeStack(SeparateStack):
+    """As it is run for many devices: kpc, with all transports, has a process of its own. The others share one."""
+
+    def __init__(self, directory: Path, environ: Mapping[str, str] | None = None) -> None:
+        self.tls_port = free_port()
+        self.ca_file = directory / development_tls.CA_FILE
+        tls_files = development_tls.server_files(directory)
+        transports = {
+            "KPC_WS_ENABLED": "true",
+            "KPC_TLS_ENABLED": "true",
+            "KPC_TLS_PORT": str(self.tls_port),
+            "KPC_TLS_CERTIFICATE_FILE": str(tls_files.certificate),
+            "KPC_TLS_KEY_FILE": str(tls_files.key),
+        }
+        super().__init__(directory, {**transports, **(environ or {})}, EDGE_AND_THE_REST)
+        self.edge = self.services[EDGE]
+        self.http_port = self.edge.http_port
+        self.http_url = self.edge.http_url
+
+    @property
+    def pids(self) -> list[int]:
+        """All that a device may wait for."""
+        return [self.nats.pid, *(process.pid for process in self.services.values())]
+
+    def is_ready(self) -> bool:
+        return all(process.is_ready() for process in self.services.values())
+
+    def output(self) -> str:
+        """All that the services have printed and logged."""
+        return "".join(process.output() for process in self.services.values())
+
+    def rest(self, timeout: float) -> httpx.Client:
+        """A client that may do everything, at the one address that an ingress would make of the processes."""
+        transport = _Ingress(self.http_port, dict.fromkeys(REST_PREFIXES, self.services["rest"].http_port))
+        return httpx.Client(base_url=self.http_url, headers=self.headers, timeout=timeout, transport=transport)
+
+
+class _Ingress(httpx.HTTPTransport):
+    """Sends a request to the port for the first segment of its path, or else to the usual one."""
+
+    def __init__(self, usual_port: int, ports: Mapping[str, int]) -> None:
+        super().__init__()
+        self._usual_port = usual_port
+        self._ports = ports
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        prefix = request.url.path.split("/")[1]
+        request.url = request.url.copy_with(port=self._ports.get(prefix, self._usual_port))
+        return super().handle_request(request)
+
+
 @contextmanager
 def running_stack(directory: Path, environ: Mapping[str, str] | None = None) -> Iterator[Stack]:
     """A stack that is ready; stopped at the end."""
@@ -135,6 +204,17 @@ def running_stack(directory: Path, environ: Mapping[str, str] | None = None) -> 
 def running_separate_stack(directory: Path, environ: Mapping[str, str] | None = None) -> Iterator[SeparateStack]:
     """A separate stack that is ready; killed at the end."""
     stack = SeparateStack(directory, environ)
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.kill()
+
+
+@contextmanager
+def running_edge_stack(directory: Path, environ: Mapping[str, str] | None = None) -> Iterator[EdgeStack]:
+    """An edge stack that is ready; killed at the end."""
+    stack = EdgeStack(directory, environ)
     try:
         stack.start()
         yield stack
