@@ -5,7 +5,7 @@ prefix of bytes, and one BLOB column in SQLite orders a compound index over valu
 value whatever their type: the double nearest to them, then how far they are from it (integers above 2^53).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import product
 from struct import pack
@@ -49,13 +49,12 @@ def keys_of(fields: Sequence[str], document: Document) -> set[bytes]:
     return {b"".join(combination) for combination in product(*columns)}
 
 
-def changed_fields(fields: Iterable[str], before: Document, after: Document) -> set[str]:
+def changed_fields(fields: Collection[str], before: Document, after: Document) -> set[str]:
     """Return those of these top-level fields that may have other index keys now: all whose JSON is not the same."""
-    return {
-        field
-        for field in fields
-        if (old := before.get(field)) is not (new := after.get(field)) and orjson.dumps(old) != orjson.dumps(new)
-    }
+    old, new = [before.get(field) for field in fields], [after.get(field) for field in fields]
+    if orjson.dumps(old) == orjson.dumps(new):
+        return set()
+    return {field for field, *values in zip(fields, old, new, strict=True) if len({*map(orjson.dumps, values)}) > 1}
 
 
 def position_of(index: Index, document: Document | None, start: int) -> Position | None:

@@ -15,7 +15,7 @@ from bson.decimal128 import Decimal128
 from bson.int64 import Int64
 from bson.raw_bson import RawBSONDocument
 
-from kaa_common.store.documents import encode_json
+from kaa_common.store.documents import encode_json, read_back
 from kaa_common.store.index_keys import Position
 from kaa_common.store.matcher import LOGICAL, is_condition, is_element_condition, type_of
 from kaa_common.store.port import PRIMARY_KEY, Document, InvalidDocument, Query, Scalar
@@ -51,7 +51,8 @@ CODEC_OPTIONS: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
 
 def encode_document(document: Document) -> RawBSONDocument:
     """Return the document as it is stored; raise InvalidDocument if it could not be kept exactly."""
-    text = encode_json(document)  # for what it refuses, and as it is quick to search
+    text = encode_json(document)
+    read_back(text, document)
     encoded = bson.encode(encode_value(document) if _MAY_NEED_HELP.search(text) else document)
     if len(encoded) > _MAX_BSON:
         raise InvalidDocument(f"the document is longer than {_MAX_BSON} bytes as BSON")

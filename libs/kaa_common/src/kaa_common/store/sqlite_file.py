@@ -10,30 +10,34 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Final
+from typing import Final, NamedTuple
 
 from kaa_common.store.documents import encode_json
-from kaa_common.store.port import PRIMARY_KEY, Document, StoreUnavailable
+from kaa_common.store.port import Document, StoreUnavailable
 
 _PAUSE_FOR_LOCK: Final = 0.01
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredDocument:
+class NewDocument(NamedTuple):
+    """A document that is to be written; `read_back` has not looked at its text yet."""
+
+    document: Document
+    body: str
+
+
+class StoredDocument(NamedTuple):
     """A document as its row has it."""
 
-    id: str
+    row: int
     revision: int
     body: str
 
 
-def encode_document(document: Document) -> StoredDocument:
-    """Return the row of a document; raise InvalidDocument if it could not be kept exactly."""
-    body = encode_json(document).decode()
-    return StoredDocument(id=document[PRIMARY_KEY], revision=document["revision"], body=body)
+def encode_document(document: Document) -> NewDocument:
+    """Return what is to be written; raise InvalidDocument when it surely cannot be kept exactly."""
+    return NewDocument(document, encode_json(document).decode())
 
 
 @contextmanager
@@ -77,6 +81,6 @@ def table_of(collection: str, index: str | None = None) -> str:
 
 def stored_document(connection: sqlite3.Connection, collection: str, document_id: str) -> StoredDocument | None:
     """Return the row of a document."""
-    statement = f"SELECT revision, body FROM {table_of(collection)} WHERE id = ?"
+    statement = f"SELECT rowid, revision, body FROM {table_of(collection)} WHERE id = ?"
     row = connection.execute(statement, (document_id,)).fetchone()
-    return None if row is None else StoredDocument(id=document_id, revision=row[0], body=row[1])
+    return None if row is None else StoredDocument(*row)

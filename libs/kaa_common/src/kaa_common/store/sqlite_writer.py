@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from kaa_common.store.documents import read_back
 from kaa_common.store.gathering import Work
 from kaa_common.store.index_keys import changed_fields, keys_of
 from kaa_common.store.port import (
@@ -24,7 +25,7 @@ from kaa_common.store.port import (
     StoreError,
     StoreUnavailable,
 )
-from kaa_common.store.sqlite_file import StoredDocument, stored_document, table_of
+from kaa_common.store.sqlite_file import NewDocument, stored_document, table_of
 
 KeyChange = tuple[Index, set[bytes], set[bytes]]  # an index, the keys to remove, the keys to add
 
@@ -107,42 +108,42 @@ class Writer:
                 self._check_free(collection.name, index, key)
                 self._connection.execute(f"INSERT INTO {table} VALUES (?, ?)", (key, document_id))
 
-    def insert(self, collection: str, document: StoredDocument) -> None:
-        if stored_document(self._connection, collection, document.id) is not None:
+    def insert(self, collection: str, new: NewDocument) -> None:
+        document = read_back(new.body, new.document)
+        document_id = document[PRIMARY_KEY]
+        if stored_document(self._connection, collection, document_id) is not None:
             raise DuplicateKey(collection, PRIMARY_KEY)
         changes = self._key_changes(collection, None, document)
         self._connection.execute(
-            f"INSERT INTO {table_of(collection)} VALUES (?, ?, ?)", (document.id, document.revision, document.body)
+            f"INSERT INTO {table_of(collection)} VALUES (?, ?, ?)", (document_id, document["revision"], new.body)
         )
-        self._change_keys(collection, document.id, changes)
+        self._change_keys(collection, document_id, changes)
 
-    def replace(self, collection: str, document: StoredDocument, expected_revision: int) -> bool:
-        stored = stored_document(self._connection, collection, document.id)
+    def replace(self, collection: str, new: NewDocument, expected_revision: int) -> bool:
+        document = read_back(new.body, new.document)
+        document_id = document[PRIMARY_KEY]
+        stored = stored_document(self._connection, collection, document_id)
         if stored is None or stored.revision != expected_revision:
             return False
-        changes = self._key_changes(collection, stored, document)
+        changes = self._key_changes(collection, orjson.loads(stored.body), document)
         self._connection.execute(
-            f"UPDATE {table_of(collection)} SET revision = ?, body = ? WHERE id = ?",
-            (document.revision, document.body, document.id),
+            f"UPDATE {table_of(collection)} SET revision = ?, body = ? WHERE rowid = ?",
+            (document["revision"], new.body, stored.row),
         )
-        self._change_keys(collection, document.id, changes)
+        self._change_keys(collection, document_id, changes)
         return True
 
     def delete(self, collection: str, document_id: str, expected_revision: int | None) -> bool:
         stored = stored_document(self._connection, collection, document_id)
         if stored is None or expected_revision not in (None, stored.revision):
             return False
-        changes = self._key_changes(collection, stored, None)
-        self._connection.execute(f"DELETE FROM {table_of(collection)} WHERE id = ?", (document_id,))
+        changes = self._key_changes(collection, orjson.loads(stored.body), None)
+        self._connection.execute(f"DELETE FROM {table_of(collection)} WHERE rowid = ?", (stored.row,))
         self._change_keys(collection, document_id, changes)
         return True
 
-    def _key_changes(
-        self, collection: str, before: StoredDocument | None, after: StoredDocument | None
-    ) -> list[KeyChange]:
+    def _key_changes(self, collection: str, old: Document | None, new: Document | None) -> list[KeyChange]:
         """Return the keys to remove from and to add to each index; raise DuplicateKey if one of those is taken."""
-        old = None if before is None else orjson.loads(before.body)
-        new = None if after is None else orjson.loads(after.body)
         indexes: Iterable[Index] = self._indexes.get(collection, [])
         if indexes and old is not None and new is not None:
             # Most changes leave most indexes alone, and making keys costs more than seeing that.
@@ -172,16 +173,6 @@ class Writer:
                 self._connection.execute(f"DELETE FROM {table} WHERE key = ? AND id = ?", (key, document_id))
             for key in added:
                 self._connection.execute(f"INSERT INTO {table} VALUES (?, ?)", (key, document_id))
-
-
-def _is_same(before: Document, after: Document, field: str) -> bool:
-    """Tell whether what a dotted path leads to is surely the same; only strings and integers are looked at closely."""
-    root = field.partition(".")[0]
-    old, new = before.get(root), after.get(root)
-    if isinstance(old, list) and isinstance(new, list):
-        # To Python 1, 1.0 and True are the same.
-        return old == new and all(type(element) is str for element in new)
-    return type(old) is type(new) and type(new) in (str, int, type(None)) and old == new
 
 
 def _sources(indexes: Sequence[Index]) -> dict[str, list[Index]]:
