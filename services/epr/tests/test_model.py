@@ -1,4 +1,3 @@
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -47,10 +46,10 @@ def test_a_document_keeps_metadata_as_the_array_that_filters_query() -> None:
     "endpoint",
     [
         ENDPOINT,
-        replace(ENDPOINT, state=State.RESERVED, reserved_until=9, token_id=None, metadata={}),
-        replace(ENDPOINT, outbox=(WAITING,), pending=300),
-        replace(ENDPOINT, filters=("one", "two"), filters_generation=3, restamped=4),
-        replace(ENDPOINT, outbox=(WAITING,), pending=300).unregistered(),
+        ENDPOINT._replace(state=State.RESERVED, reserved_until=9, token_id=None, metadata={}),
+        ENDPOINT._replace(outbox=(WAITING,), pending=300),
+        ENDPOINT._replace(filters=("one", "two"), filters_generation=3, restamped=4),
+        ENDPOINT._replace(outbox=(WAITING,), pending=300).unregistered(),
     ],
 )
 def test_an_endpoint_comes_back_from_its_document(endpoint: Endpoint) -> None:
@@ -62,7 +61,7 @@ def change_metadata(endpoint: Endpoint, metadata: Metadata) -> tuple[Endpoint, M
 
 
 def test_a_document_is_written_more_often_than_an_endpoint_changes() -> None:
-    restamped = replace(ENDPOINT, restamped=4)
+    restamped = ENDPOINT._replace(restamped=4)
     assert (restamped.revision, restamped.document_revision) == (7, 11)
     assert restamped.to_document()["revision"] == 11
     assert change_metadata(restamped, {"a": 2})[0].document_revision == 12
@@ -70,7 +69,7 @@ def test_a_document_is_written_more_often_than_an_endpoint_changes() -> None:
 
 def test_changed_metadata_is_the_next_revision() -> None:
     changed, changes = change_metadata(ENDPOINT, {"a": 2})
-    assert changed == replace(ENDPOINT, revision=8, metadata={"a": 2}, metadata_updated_at=300)
+    assert changed == ENDPOINT._replace(revision=8, metadata={"a": 2}, metadata_updated_at=300)
     assert changes
 
 
@@ -82,7 +81,7 @@ def test_metadata_that_stays_the_same_is_no_change() -> None:
 
 def test_another_application_version_is_the_next_revision() -> None:
     changed, changes = ENDPOINT.changed_into(ENDPOINT.with_app_version("kettle-v2", 300))
-    assert changed == replace(ENDPOINT, revision=8, app_version="kettle-v2", app_version_at=300)
+    assert changed == ENDPOINT._replace(revision=8, app_version="kettle-v2", app_version_at=300)
     assert not changes
 
 
@@ -108,36 +107,36 @@ def test_too_much_metadata_is_refused() -> None:
 
 
 def test_a_change_is_refused_when_too_many_events_wait() -> None:
-    waiting = replace(ENDPOINT, outbox=({**WAITING, "data": "A" * 1024 * 1024},) * 5, pending=300)
+    waiting = ENDPOINT._replace(outbox=({**WAITING, "data": "A" * 1024 * 1024},) * 5, pending=300)
     with pytest.raises(Unavailable):
         change_metadata(waiting, {"a": 2})
 
 
 def test_many_small_events_are_too_many() -> None:
-    waiting = replace(ENDPOINT, outbox=(WAITING,) * 10_000, pending=300)
+    waiting = ENDPOINT._replace(outbox=(WAITING,) * 10_000, pending=300)
     with pytest.raises(Unavailable):
         change_metadata(waiting, {"a": 2})
-    assert change_metadata(replace(waiting, outbox=(WAITING,) * 5000), {"a": 2})[0].revision == 8
+    assert change_metadata(waiting._replace(outbox=(WAITING,) * 5000), {"a": 2})[0].revision == 8
 
 
 def test_events_that_wait_stay_with_a_change() -> None:
-    waiting = replace(ENDPOINT, outbox=(WAITING,), pending=300)
+    waiting = ENDPOINT._replace(outbox=(WAITING,), pending=300)
     assert change_metadata(waiting, {"a": 2})[0].to_document()["outbox"] == [WAITING]
 
 
 def test_a_reservation_becomes_an_endpoint() -> None:
-    reservation = replace(ENDPOINT, state=State.RESERVED, reserved_until=9, token_id=None, metadata_updated_at=None)
-    assert reservation.registered("token", 500) == replace(
-        ENDPOINT, revision=8, created_at=500, app_version_at=500, metadata_updated_at=500
+    reservation = ENDPOINT._replace(state=State.RESERVED, reserved_until=9, token_id=None, metadata_updated_at=None)
+    assert reservation.registered("token", 500) == ENDPOINT._replace(
+        revision=8, created_at=500, app_version_at=500, metadata_updated_at=500
     )
 
 
 def test_an_endpoint_without_metadata_was_never_updated() -> None:
-    assert replace(ENDPOINT, metadata={}).registered("token", 500).metadata_updated_at is None
+    assert ENDPOINT._replace(metadata={}).registered("token", 500).metadata_updated_at is None
 
 
 def test_an_unregistered_endpoint_keeps_nothing_but_its_events() -> None:
-    gone = replace(ENDPOINT, outbox=(WAITING,), pending=300).unregistered()
+    gone = ENDPOINT._replace(outbox=(WAITING,), pending=300).unregistered()
     document = gone.to_document()
     assert (gone.revision, gone.metadata, gone.token_id) == (8, {}, None)
     assert (document["deleted"], document["outbox"]) == (True, [WAITING])

@@ -1,6 +1,5 @@
 import asyncio
 import contextlib
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,6 +30,7 @@ def wanted(
 
 def reservation(endpoint_id: str, until: int) -> Endpoint:
     return Endpoint(
+        metadata={},
         id=endpoint_id,
         revision=1,
         state=State.RESERVED,
@@ -45,7 +45,7 @@ def reservation(endpoint_id: str, until: int) -> Endpoint:
 
 def settled(endpoint: Endpoint) -> Endpoint:
     """Whatever of its events may have been taken out of it by now."""
-    return replace(endpoint, outbox=(), pending=None)
+    return endpoint._replace(outbox=(), pending=None)
 
 
 async def everything(store: DocumentStore) -> list[Endpoint]:
@@ -294,7 +294,7 @@ async def test_a_failed_registration_does_not_lose_the_event_of_the_predecessor(
 ) -> None:
     gone = (await epr.endpoint({}, endpoint_id="id-1")).unregistered()
     waiting = {"subject": f"kaa.v1.events.{names.epr}.x", "data": "AAAA", "headers": {"Nats-Msg-Id": "1"}}
-    tombstone = replace(gone, outbox=(waiting,), pending=2**50)
+    tombstone = gone._replace(outbox=(waiting,), pending=2**50)
     assert await store.replace(ENDPOINTS, tombstone.to_document(), gone.revision - 1)
     with pytest.raises(Unavailable):
         await lonely_registrar.register(wanted("id-1"))

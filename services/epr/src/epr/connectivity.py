@@ -8,7 +8,7 @@ names keys for that (`connections.py`). The order in which reports are recorded 
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from cachetools import TTLCache
@@ -76,7 +76,7 @@ class Connectivity:
 
         def decide(endpoint: Endpoint) -> Endpoint:
             after = self._applied(endpoint, replica_id, report, app_versions)
-            return after if can_write else replace(after, metadata=endpoint.metadata)
+            return after if can_write else after._replace(metadata=endpoint.metadata)
 
         async with self._register.turn(report.endpoint_id):
             while True:
@@ -149,4 +149,4 @@ def _connected(endpoint: Endpoint, keys: ConnectivityKeys, replica_id: str, repo
     metadata = keys.written(endpoint.metadata, connections)
     if metadata is not endpoint.metadata:
         endpoint = endpoint.with_metadata(metadata, now_ms())
-    return endpoint if connections is before else replace(endpoint, connections=connections)
+    return endpoint if connections is before else endpoint._replace(connections=connections)

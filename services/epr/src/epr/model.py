@@ -9,9 +9,9 @@ an old event can be taken for a new one, and a consumer that keeps the highest r
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from epr.connections import Connection, Connections, holder
 from epr.metadata import Metadata, check_limits
@@ -52,8 +52,9 @@ class MetadataChanges:
 NO_CHANGES: Final = MetadataChanges(removed={}, added={}, updated={})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
+class Endpoint(NamedTuple):
+    """A tuple, as each change makes new ones of it: a dataclass of as many fields takes four times as long for one."""
+
     id: str
     revision: int
     state: State
@@ -63,7 +64,7 @@ class Endpoint:
     app_version_at: int
     """When it got this application version; UNIX milliseconds, as all times here."""
     created_at: int
-    metadata: Metadata = field(default_factory=dict)
+    metadata: Metadata
     metadata_updated_at: int | None = None
     token_id: str | None = None
     """The token it was registered with: a registration that is repeated with it gets the same answer."""
@@ -135,7 +136,8 @@ class Endpoint:
                 [known.replica_id, known.opened_at, known.closed_at, known.since] for known in self.connections
             ]
         if self.pending is not None:
-            document |= {"outbox": list(self.outbox), "pending": self.pending}
+            document["outbox"] = list(self.outbox)
+            document["pending"] = self.pending
         if self.state is State.UNREGISTERED:
             document["deleted"] = True  # for the outbox, which removes it
         return document
@@ -153,12 +155,12 @@ class Endpoint:
         return [{"key": key, "value": value} for key, value in self.metadata.items()]
 
     def with_metadata(self, metadata: Metadata, now: int) -> Self:
-        return replace(self, revision=self.revision + 1, metadata=metadata, metadata_updated_at=now)
+        return self._replace(revision=self.revision + 1, metadata=metadata, metadata_updated_at=now)
 
     def with_app_version(self, name: str, now: int) -> Self:
         if name == self.app_version:
             return self
-        return replace(self, revision=self.revision + 1, app_version=name, app_version_at=now)
+        return self._replace(revision=self.revision + 1, app_version=name, app_version_at=now)
 
     def changed_into(self, wanted: Self) -> tuple[Self, MetadataChanges]:
         """The endpoint that is as wanted, as the next revision, whatever was done to it; and how its metadata differ.
@@ -174,21 +176,20 @@ class Endpoint:
             check_limits(wanted.metadata)
         else:
             updated_at = self.metadata_updated_at
-            wanted = replace(wanted, revision=self.revision, metadata=self.metadata, metadata_updated_at=updated_at)
+            wanted = wanted._replace(revision=self.revision, metadata=self.metadata, metadata_updated_at=updated_at)
             if wanted == self:
                 return self, changes
-            if replace(wanted, connections=self.connections) == self:
-                return replace(wanted, restamped=self.restamped + 1), changes
+            if wanted._replace(connections=self.connections) == self:
+                return wanted._replace(restamped=self.restamped + 1), changes
         if sum(len(waiting["data"]) + WAITING_OVERHEAD for waiting in self.outbox) > MAX_WAITING_BYTES:
             raise Unavailable("too many events of this endpoint wait for the message bus")
         next_revision = self.revision + 1
         # Copying costs: the one change that most changes are has made the revision already.
-        return wanted if wanted.revision == next_revision else replace(wanted, revision=next_revision), changes
+        return wanted if wanted.revision == next_revision else wanted._replace(revision=next_revision), changes
 
     def registered(self, token_id: str, now: int) -> Self:
         """A reservation whose token was provisioned."""
-        return replace(
-            self,
+        return self._replace(
             revision=self.revision + 1,
             state=State.REGISTERED,
             token_id=token_id,
@@ -199,11 +200,10 @@ class Endpoint:
         )
 
     def reserved_again(self, until: int) -> Self:
-        return replace(self, revision=self.revision + 1, reserved_until=until)
+        return self._replace(revision=self.revision + 1, reserved_until=until)
 
     def unregistered(self) -> Self:
-        return replace(
-            self,
+        return self._replace(
             revision=self.revision + 1,
             state=State.UNREGISTERED,
             metadata={},

@@ -12,8 +12,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
-from cachetools import LRUCache
-
 from epr.events import events_of
 from epr.filters.filter_set import FilterSet
 from epr.filters.filter_sets import FilterSets
@@ -23,8 +21,9 @@ from kaa_common import jsontext
 from kaa_common.clock import now_ms
 from kaa_common.errors import KaaError, NotFound
 from kaa_common.outbox import PENDING, Entry, Outbox, entry
+from kaa_common.recent import Recent
 from kaa_common.serial import SerialByKey
-from kaa_common.store import Collection, Document, DocumentStore, Index
+from kaa_common.store import Collection, DocumentStore, Index
 
 BY_APPLICATION = Index("by_application", ("state", "tenant", "application", "application_version", "created_at"))
 BY_APP_VERSION = Index("by_app_version", ("state", "tenant", "application_version", "created_at"))
@@ -54,9 +53,7 @@ class Register:
         self._instance = instance
         self._replica_id = replica_id
         self._turns = SerialByKey()
-        self._remembered: LRUCache[str, tuple[Document, int]] = LRUCache(
-            MAX_REMEMBERED_BYTES, getsizeof=lambda remembered: remembered[1]
-        )
+        self._remembered: Recent[str, Endpoint] = Recent(MAX_REMEMBERED_BYTES)
         self.filter_sets = FilterSets(store)
 
     def turn(self, endpoint_id: str) -> AbstractAsyncContextManager[object]:
@@ -116,10 +113,9 @@ class Register:
 
         It may be out of date. So that it is refused, or needs no change, does not count, only a compare-and-set does.
         """
-        document, _ = self._remembered.pop(endpoint_id, (None, 0))
-        if document is None:
+        before = self._remembered.pop(endpoint_id)
+        if before is None:
             return None
-        before = Endpoint.from_document(document)
         try:
             after, changes = before.changed_into(decide(before))
         except KaaError:
@@ -171,14 +167,12 @@ class Register:
         document = self._outbox.append(after.to_document(), *entries)
         if not await self._store.replace(ENDPOINTS, document, before.document_revision):
             return False
-        self._remember(document)
+        size = len(jsontext.dump(document))
+        if after.state is State.REGISTERED and size <= MAX_REMEMBERED_DOCUMENT:
+            waiting = {"outbox": tuple(document["outbox"]), "pending": document["pending"]} if entries else {}
+            self._remembered.put(after.id, after._replace(**waiting), size)
         await self._outbox.publish(document)
         return True
-
-    def _remember(self, document: Document) -> None:
-        size = len(jsontext.dump(document))
-        if document["state"] == State.REGISTERED and size <= MAX_REMEMBERED_DOCUMENT:
-            self._remembered[document["_id"]] = (document, size)
 
     def _entry(self, subject: str, record: Any, endpoint: Endpoint) -> Entry:  # Any: an Avro record
         event = subject.split(".", 5)[5]  # kaa.v1.events.<instance>.endpoint.<event>, each in a change once

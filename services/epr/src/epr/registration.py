@@ -16,7 +16,7 @@ import contextlib
 import logging
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from epr.metadata import Metadata, check_limits
@@ -139,8 +139,7 @@ class Registrar:
             if existing.state is State.REGISTERED:
                 return existing
             if existing.state is State.UNREGISTERED:
-                successor = replace(
-                    reservation,
+                successor = reservation._replace(
                     revision=max(reservation.revision, existing.document_revision + 1),
                     outbox=existing.outbox,
                     pending=existing.pending,
@@ -210,7 +209,7 @@ def _reservation(endpoint_id: str, wanted: Registration, reserved_for_ms: int) -
 def _left_over(endpoint: Endpoint) -> Endpoint:
     """A reservation in the place of an endpoint that is gone: rolling it back discards the tokens."""
     gone = endpoint.unregistered()
-    return replace(gone, state=State.RESERVED, reserved_until=now_ms(), restamped=0, outbox=(), pending=None)
+    return gone._replace(state=State.RESERVED, reserved_until=now_ms(), restamped=0, outbox=(), pending=None)
 
 
 def _is_over(reservation: Endpoint) -> bool:

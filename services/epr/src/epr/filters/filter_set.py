@@ -8,7 +8,7 @@ no other can.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from epr.filters.model import Filter, Status
@@ -85,8 +85,8 @@ class FilterSet:
         """
         matched = self._matched(endpoint, self._pending, _both(self._pending, self._possible(endpoint)))
         if set(matched.filters) ^ set(endpoint.filters) <= self._deleted:
-            return replace(matched, restamped=endpoint.restamped + 1)
-        return replace(matched, revision=endpoint.revision + 1)
+            return matched._replace(restamped=endpoint.restamped + 1)
+        return matched._replace(revision=endpoint.revision + 1)
 
     def _matched(self, endpoint: Endpoint, concerned: Rules, possible: Rules) -> Endpoint:
         """With new verdicts of the filters concerned, of which only some can match."""
@@ -104,7 +104,7 @@ class FilterSet:
         generation = max(endpoint.filters_generation, self.generation)
         if filters == endpoint.filters and generation == endpoint.filters_generation:
             return endpoint
-        return replace(endpoint, filters=filters, filters_generation=generation)
+        return endpoint._replace(filters=filters, filters_generation=generation)
 
     def _possible(self, endpoint: Endpoint) -> dict[str, Rule]:
         """All that can match an endpoint."""
