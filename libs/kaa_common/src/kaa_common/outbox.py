@@ -209,7 +209,9 @@ class Outbox:
             await self._unsettled_taken.wait()
         losses = self._losses
         for waiting in document.get("outbox", ()):
-            await self._send(waiting)
+            key = _key(waiting)
+            if self._sent.get(key) is None:
+                await self._send(key, waiting)
         if losses != self._losses:
             raise Unavailable("the connection was lost meanwhile")
         known = self._unsettled.get(document["_id"])
@@ -218,10 +220,7 @@ class Outbox:
             self._unsettled[document["_id"]] = document
             self._unsettled_grown.set()
 
-    async def _send(self, waiting: Entry) -> None:
-        key = _key(waiting)
-        if self._sent.get(key) is not None:
-            return
+    async def _send(self, key: int, waiting: Entry) -> None:
         self._sent.put(key, False)
         try:
             await self._publisher.publish(waiting["subject"], b64decode(waiting["data"]), headers=waiting["headers"])

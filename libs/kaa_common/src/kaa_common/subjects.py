@@ -19,7 +19,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 _PREFIX = "kaa.v1"
 
 MAX_REMEMBERED = 1000
-"""Subjects remembered once built: a process asks few instances, and answers few replicas."""
+"""Subjects remembered once built: a process asks few instances, answers few replicas, and has few events of its own."""
 
 
 class InvalidName(BadRequest):
@@ -48,6 +48,7 @@ def replica_subjects(replica_id: str) -> str:
     return f"{_PREFIX}.replica.{checked_name(replica_id)}.>"
 
 
+@lru_cache(MAX_REMEMBERED)
 def event_subject(instance: str, *path: str, of_rfc: bool = True) -> str:
     """Whoever listens to `kaa.v1.events.>` knows the schemas of the RFCs, so other events stay out of it."""
     return ".".join((_prefix(of_rfc), "events", *map(checked_name, (instance, *path))))

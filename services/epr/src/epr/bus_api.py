@@ -64,8 +64,11 @@ class Extension:
         if request.endpoint_id is None:
             raise BadRequest("the request names no endpoint")
         async with self._register.turn(request.endpoint_id):
-            deadline = Deadline.of(request.timestamp, request.timeout, longest=LONGEST_HANDLING)
-            app_version, whitelist = await self._whitelists.of_devices(request.app_version_name, deadline)
+            found = self._whitelists.kept_of_devices(request.app_version_name)
+            if found is None:
+                deadline = Deadline.of(request.timestamp, request.timeout, longest=LONGEST_HANDLING)
+                found = await self._whitelists.of_devices(request.app_version_name, deadline)
+            app_version, whitelist = found
             planned = epmx.plan(request.resource_path, request.payload, whitelist)
             payload = await self._answer(request.endpoint_id, planned, app_version)
         return Reply(

@@ -126,7 +126,7 @@ class Register:
         """Write a change with the filters that the endpoint matches then; None when another replica was faster."""
         if after.revision == before.revision:
             return after if await self._replace(before, after) else None
-        filter_set = await self.filter_sets.for_change(before)
+        filter_set = self.filter_sets.kept_for_change(before) or await self.filter_sets.for_change(before)
         after = filter_set.applied(before, after, changes)
         return after if await self._write(before, after, changes, filter_set) else None
 

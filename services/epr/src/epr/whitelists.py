@@ -30,6 +30,11 @@ class Whitelists:
         self._epl_versions = epl_versions
         self._said: TTLCache[str, bool] = TTLCache(MAX_SAID, SAID_FOR)
 
+    def kept_of_devices(self, app_version: str) -> tuple[AppVersion, Whitelist] | None:
+        """As `of_devices`; None when somebody has to be asked. Raises Unavailable."""
+        found = self._epmx_versions.kept(app_version)
+        return None if found is None else (found, self._whitelist(found))
+
     async def of_devices(self, app_version: str, deadline: Deadline) -> tuple[AppVersion, Whitelist]:
         """An application version and its whitelist.
 

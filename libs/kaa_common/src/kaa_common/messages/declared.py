@@ -85,6 +85,8 @@ class Event(Generic[EventRecord]):
     def subject(self, instance: str, *names: str) -> str:
         if len(names) != self.path.count("*"):
             raise ValueError(f"the subject of this event has {self.path.count('*')} names, not {len(names)}")
+        if not names:
+            return event_subject(instance, *self.path, of_rfc=self.of_rfc)
         remaining = iter(names)
         path = (next(remaining) if part == "*" else part for part in self.path)
         return event_subject(instance, *path, of_rfc=self.of_rfc)

@@ -43,6 +43,10 @@ class FilterSets:
         self._kept: LRUCache[Key, _Kept] = LRUCache(MAX_KEPT, getsizeof=lambda kept: len(kept.filter_set.rules) + 1)
         self._turns = SerialByKey()
 
+    def kept_for_change(self, endpoint: Endpoint) -> FilterSet | None:
+        """As `for_change`; None when a set has to be loaded."""
+        return self._known(endpoint.filters_generation, (endpoint.tenant, endpoint.application))
+
     async def for_change(self, endpoint: Endpoint) -> FilterSet:
         """A set that is not older than what the endpoint was matched against. Raises Unavailable."""
         return await self._at_least(endpoint.filters_generation, (endpoint.tenant, endpoint.application))
