@@ -49,3 +49,10 @@ def test_nothing_is_left_when_it_is_cleared() -> None:
         recent.put(number, "value")
     recent.clear()
     assert [recent.get(number) for number in range(4)] == [None] * 4
+
+
+def test_what_is_too_large_is_not_kept() -> None:
+    recent: Recent[str, str] = Recent(10)
+    recent.put("small", "value", 5)
+    recent.put("large", "value", 6)
+    assert (recent.get("small"), recent.get("large")) == ("value", None)

@@ -13,7 +13,7 @@ V = TypeVar("V")
 
 class Recent(Generic[K, V]):
     def __init__(self, limit: int) -> None:
-        """`limit` is that of all sizes together; what is larger than half of it must not be put in."""
+        """`limit` is that of all sizes together; what is larger than half of it is not kept at all."""
         self._half = limit // 2
         self._young: dict[K, tuple[V, int]] = {}
         self._young_size = 0
@@ -22,6 +22,8 @@ class Recent(Generic[K, V]):
     def put(self, key: K, value: V, size: int = 1) -> None:
         """Keep it, in the place of what the key had."""
         self.pop(key)
+        if size > self._half:
+            return
         if self._young_size + size > self._half:
             self._old, self._young, self._young_size = self._young, {}, 0
         self._young[key] = (value, size)

@@ -73,3 +73,36 @@ def test_a_full_disk_loses_the_batch_and_nothing_else(writer: Writer, connection
 def test_commits_are_synced_to_the_disk(connection: sqlite3.Connection) -> None:
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+
+
+def test_a_writer_does_not_take_a_document_for_the_one_it_wrote_at_that_revision(
+    writer: Writer, tmp_path: Path
+) -> None:
+    writer.process([lambda writer: writer.insert("things", encode_document(thing("a")))])
+    writer.process([lambda writer: writer.replace("things", encode_document(thing("a", revision=2)), 1)])
+    with open_connection(tmp_path / "store.db", 1.0) as connection:
+        other = Writer(connection)
+        other.process([lambda other: other.replace("things", encode_document(thing("a", revision=2, name="b")), 2)])
+
+    outcomes = writer.process(
+        [
+            lambda writer: writer.replace("things", encode_document(thing("a", revision=3)), 2),
+            lambda writer: writer.insert("things", encode_document(thing("other", name="a"))),
+            lambda writer: writer.insert("things", encode_document(thing("b"))),
+        ]
+    )
+
+    assert [type(outcome) for outcome in outcomes] == [bool, DuplicateKey, type(None)]
+
+
+def test_a_document_that_is_written_again_and_again_is_compared_and_set_each_time(writer: Writer) -> None:
+    writer.process([lambda writer: writer.insert("things", encode_document(thing("a")))])
+    replaced = writer.process(
+        [
+            lambda writer: writer.replace("things", encode_document(thing("a", revision=2, text="first")), 1),
+            lambda writer: writer.replace("things", encode_document(thing("a", revision=3, text="second")), 2),
+            lambda writer: writer.replace("things", encode_document(thing("a", revision=3, text="lost")), 2),
+            lambda writer: writer.replace("things", encode_document(thing("a", revision=4, text="third")), 3),
+        ]
+    )
+    assert replaced == [True, True, False, True]

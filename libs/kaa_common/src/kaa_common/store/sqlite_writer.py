@@ -9,10 +9,11 @@ change without failing half way, and one refused write leaves the others of its 
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
+from kaa_common.recent import Recent
 from kaa_common.store.documents import read_back
 from kaa_common.store.gathering import Work
 from kaa_common.store.index_keys import changed_fields, keys_of
@@ -27,6 +28,9 @@ from kaa_common.store.port import (
 )
 from kaa_common.store.sqlite_file import NewDocument, stored_document, table_of
 
+MAX_WRITTEN_CHARACTERS: Final = 4 * 1024 * 1024
+"""Of JSON text that a writer remembers having written."""
+
 KeyChange = tuple[Index, set[bytes], set[bytes]]  # an index, the keys to remove, the keys to add
 
 
@@ -39,6 +43,8 @@ class Writer:
         self._sources: dict[str, dict[str, list[Index]]] = {}
         """The members of a document that keys are made of, and the indexes that each of them is for."""
         self._schema_version = -1
+        self._written: Recent[tuple[str, str], tuple[str, bytes]] = Recent(MAX_WRITTEN_CHARACTERS)
+        """The texts of documents written lately, and what their keys are made of."""
 
     def process(self, batch: Sequence[Work["Writer"]]) -> list[Any]:  # Any: each work's own answer, or its StoreError
         """Do all of it in one durable commit; a StoreError is the outcome of its work alone."""
@@ -71,6 +77,7 @@ class Writer:
             indexes[collection].append(Index(name, tuple(orjson.loads(fields)), bool(is_unique)))
         self._indexes, self._schema_version = indexes, version
         self._sources = {collection: _sources(indexes[collection]) for collection in indexes}
+        self._written.clear()
 
     def ensure(self, collections: Sequence[Collection]) -> None:
         self._connection.execute("SAVEPOINT ensure")
@@ -121,6 +128,28 @@ class Writer:
 
     def replace(self, collection: str, new: NewDocument, expected_revision: int) -> bool:
         document = read_back(new.body, new.document)
+        return self._replace_written(collection, document, new.body, expected_revision) or self._replace_stored(
+            collection, document, new.body, expected_revision
+        )
+
+    def _replace_written(self, collection: str, document: Document, body: str, expected_revision: int) -> bool:
+        """Replace what this writer wrote last, if it is still there, bit for bit, and has the same keys.
+
+        That needs neither reading nor any change of an index.
+        """
+        document_id = document[PRIMARY_KEY]
+        sources = orjson.dumps([document.get(field) for field in self._sources.get(collection, ())])
+        written = self._written.pop((collection, document_id))
+        self._written.put((collection, document_id), (body, sources), len(body))
+        if written is None or written[1] != sources:
+            return False
+        replaced = self._connection.execute(
+            f"UPDATE {table_of(collection)} SET revision = ?, body = ? WHERE id = ? AND revision = ? AND body = ?",
+            (document["revision"], body, document_id, expected_revision, written[0]),
+        )
+        return replaced.rowcount == 1
+
+    def _replace_stored(self, collection: str, document: Document, body: str, expected_revision: int) -> bool:
         document_id = document[PRIMARY_KEY]
         stored = stored_document(self._connection, collection, document_id)
         if stored is None or stored.revision != expected_revision:
@@ -128,7 +157,7 @@ class Writer:
         changes = self._key_changes(collection, orjson.loads(stored.body), document)
         self._connection.execute(
             f"UPDATE {table_of(collection)} SET revision = ?, body = ? WHERE rowid = ?",
-            (document["revision"], new.body, stored.row),
+            (document["revision"], body, stored.row),
         )
         self._change_keys(collection, document_id, changes)
         return True
