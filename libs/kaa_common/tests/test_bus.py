@@ -102,7 +102,7 @@ async def test_no_more_messages_are_handled_at_once_than_asked_for(bus: NatsBus)
     for _ in range(20):
         await bus.publish("test.concurrent", b"")
     await until(lambda: at_once == 3)
-    await bus.flush(1)
+    await bus.flush(5)
     go_on.set()
 
     await until(lambda: done == 20)
@@ -154,14 +154,14 @@ async def test_one_of_a_queue_gets_each_message(bus: NatsBus, nats_server: NatsS
     async with connect(nats_server.url, "other") as other:
         await bus.subscribe("test.queue", to_first, queue="service")
         await other.subscribe("test.queue", to_second, queue="service")
-        await bus.flush(1)
+        await bus.flush(5)
         await other.flush(1)
         expected = [str(number).encode() for number in range(50)]
         for data in expected:
             await bus.publish("test.queue", data)
 
         await until(lambda: len(first) + len(second) >= len(expected))
-        await bus.flush(1)
+        await bus.flush(5)
         await other.flush(1)
         assert sorted(first + second) == sorted(expected)
         assert first
@@ -248,7 +248,7 @@ async def test_flushing_does_not_overtake_what_waits_to_be_sent() -> None:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server, connect(f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}", "test") as bus:
         await bus.subscribe("test.flush", ignore)
-        await bus.flush(1)
+        await bus.flush(5)
         assert commands == [b"CONNECT", b"PING", b"SUB", b"PING"]
 
 
@@ -297,7 +297,7 @@ async def test_what_is_subscribed_while_the_server_is_away_works_when_it_is_back
         own_nats_server.start()
         await until(lambda: bus.connected)
         await bus.publish("test.later", b"once")
-        await bus.flush(1)
+        await bus.flush(5)
         await until(lambda: received == [b"once"])
 
 
@@ -323,7 +323,7 @@ async def test_a_server_that_starts_later_is_waited_for(tmp_path: Path, caplog: 
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(start_it())
             async with connect(server.url, "test") as bus:
-                await bus.flush(1)
+                await bus.flush(5)
     finally:
         server.stop()
     assert len(messages_in(caplog, "waiting for NATS at 127.0.0.1")) == 1
@@ -346,7 +346,7 @@ async def test_a_wrong_password_is_said_once_and_never_shown(tmp_path: Path, cap
             async with asyncio.timeout(1), connect(f"nats://kaa:wrong@127.0.0.1:{server.port}", "test"):
                 pass
         async with connect(f"nats://kaa:right@127.0.0.1:{server.port}", "test") as bus:
-            await bus.flush(1)
+            await bus.flush(5)
     finally:
         server.stop()
     assert len(messages_in(caplog, "Authorization Violation")) == 1
@@ -367,7 +367,7 @@ async def test_a_password_changed_on_the_server_does_not_end_the_bus_for_good(
             await until(lambda: bool(messages_in(caplog, "waiting for NATS")))
             server.reload(old)
             await until(lambda: bus.connected)
-            await bus.flush(1)
+            await bus.flush(5)
     finally:
         server.stop()
 
@@ -385,7 +385,7 @@ async def test_a_forbidden_subject_is_reported_and_the_connection_kept(
             bus.on_connection_lost(lambda: lost.append(None))
             await bus.publish("forbidden", b"")
             await bus.publish("forbidden", b"")
-            await bus.flush(1)
+            await bus.flush(5)
             assert bus.connected
     finally:
         server.stop()
