@@ -26,7 +26,7 @@ async def test_the_extension_gets_what_the_device_sent_and_the_device_its_answer
 
     outcome = await edge.request("mqtt", backend.path(f"{TOKEN}/get/42"), b"{}", guesser=GUESSER)
 
-    assert replace(outcome, speaker=None) == Outcome(status_code=200, payload=b'{"a":1}', has_request_id=True)
+    assert outcome._replace(speaker=None) == Outcome(status_code=200, payload=b'{"a":1}', has_request_id=True)
     (request,) = backend.received
     assert (request.app_version_name, request.endpoint_id) == (APP_VERSION, ENDPOINT)
     assert (request.resource_path, request.request_id, request.payload) == ("/get", 42, b"{}")

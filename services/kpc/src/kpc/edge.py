@@ -9,6 +9,7 @@ from collections import Counter as Tally
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from prometheus_client import Counter
 
@@ -41,8 +42,7 @@ MAX_RATED_ENDPOINTS = 100_000
 REQUESTS = Counter("kpc_requests", "Requests of devices, by transport and status code", ["transport", "status"])
 
 
-@dataclass(frozen=True, slots=True)
-class Speaker:
+class Speaker(NamedTuple):
     """Who sends a message, or subscribes."""
 
     app_version: AppVersion
@@ -54,8 +54,7 @@ class Speaker:
 OnIdentified = Callable[[Speaker], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What the device is told."""
 
     status_code: int

@@ -9,8 +9,8 @@ extension sends of its own accord goes to the topic that a request for it would 
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import NamedTuple
 
 from kaa_common import jsontext
 from kaa_common.errors import BadRequest
@@ -31,8 +31,7 @@ _WILDCARDS = ("+", "#")
 _DIGITS = re.compile(r"[0-9]+", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """The part of a path that says who is meant; `levels` are what only the extension's kind can tell apart."""
 
     app_version_name: str
@@ -40,8 +39,7 @@ class Address:
     levels: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
+class Resource(NamedTuple):
     """What is asked of an extension, by which endpoint token (None for an endpoint-unaware extension)."""
 
     token: str | None
@@ -49,13 +47,15 @@ class Resource:
     request_id: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(NamedTuple):
     """Who speaks: an application version's token; None for all of the version, to an endpoint-unaware extension."""
 
     app_version_name: str
     extension: str
-    token: str | None = field(repr=False)
+    token: str | None
+
+    def __repr__(self) -> str:
+        return f"Name({self.app_version_name!r}, {self.extension!r})"
 
 
 def is_kp1(path: str) -> bool:

@@ -241,7 +241,7 @@ class Connection(asyncio.BufferedProtocol):
         return self._session.has_unread or self._has_read_its_fill
 
     def _take_in(self) -> None:
-        if self._session.close_expected() or self._may_start_calls():
+        if self._session.close_expected() or (self._session.has_input and self._may_start_calls()):
             for event in self._session.events(min(PACKETS_AT_ONCE, self._server.limits.max_calls - self._calls)):
                 self._dispatch(event)
 

@@ -11,7 +11,8 @@ a claim that was overlooked is repaired by the next goodbye.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from kaa_common.errors import TooManyRequests
 
@@ -29,18 +30,20 @@ MAX_HEARD_ON_CONNECTION = 64
 """Pairs of an application version and an endpoint-unaware extension, the latest ones: a device has one or two."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class Session(NamedTuple):
     """An endpoint on a connection."""
 
     connection_id: int
     app_version_name: str
     tenant_id: str
     app_name: str
-    token: str = field(repr=False)
+    token: str
     token_id: str
     qos: int
     """The highest that the client has used for it."""
+
+    def __repr__(self) -> str:
+        return f"Session({self.connection_id}, {self.app_version_name!r}, {self.token_id!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ class Presence:
         if place is None or known is None:
             return self._arrived(endpoint_id, place, session, now)
         if session.qos < known.qos:
-            session = replace(session, qos=known.qos)
+            session = session._replace(qos=known.qos)
         if session != known:
             place.sessions[session.connection_id] = session
             place.app_version_name = session.app_version_name

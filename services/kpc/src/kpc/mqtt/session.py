@@ -131,6 +131,11 @@ class ServerSession:
         return self._state is State.CLOSED
 
     @property
+    def has_input(self) -> bool:
+        """Whether there is anything for `events` to look at: bytes, or the end of them."""
+        return self._eof or self._reader.size > 0
+
+    @property
     def has_unread(self) -> bool:
         """Whether `events` stopped at its limit: there may be packets, or an end, that it has not come to."""
         return self._has_unread and self._state is not State.CLOSED

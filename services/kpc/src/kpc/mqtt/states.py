@@ -5,7 +5,7 @@ the one or the other. Closing, from whichever side, is possible everywhere.
 """
 
 from collections.abc import Mapping
-from enum import Enum, auto
+from enum import IntEnum, auto
 
 from kpc.mqtt.acknowledgements import Puback, Pubrel
 from kpc.mqtt.packets import (
@@ -19,7 +19,7 @@ from kpc.mqtt.packets import (
 )
 
 
-class State(Enum):
+class State(IntEnum):
     """Where a session stands."""
 
     AWAITING_CONNECT = auto()
@@ -28,7 +28,7 @@ class State(Enum):
     CLOSED = auto()
 
 
-class Command(Enum):
+class Command(IntEnum):
     """What the owner of a session may do."""
 
     ACCEPT = auto()
