@@ -131,8 +131,7 @@ class Rpc:
         loop = asyncio.get_running_loop()
         call = _PendingCall(endpoint, endpoint.subject(instance), loop.create_future())
         self._pending[request.correlation_id] = call
-        # A publish hands over and does not wait, so a timer of the answer's own does; a timeout of both costs more.
-        timer = loop.call_later(request.timeout / 1000, _give_up, call.answer)
+        timer: asyncio.TimerHandle | None = None
         is_answered = False
         try:
             await self.bus.publish(
@@ -141,6 +140,8 @@ class Rpc:
                 reply=replica_subject(self.replica_id, endpoint.protocol, endpoint.response_type),
                 headers=headers,
             )
+            # A publish hands over and does not wait, so a timer of the answer's own does; a timeout of both costs more.
+            timer = loop.call_later(request.timeout / 1000, _give_up, call.answer)
             answer = await call.answer
             is_answered = True
             self._answers(instance)
@@ -152,7 +153,8 @@ class Rpc:
             self._does_not_answer(instance, str(exc))
             raise
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
             del self._pending[request.correlation_id]
             if not is_answered:
                 self._given_up[request.correlation_id] = True

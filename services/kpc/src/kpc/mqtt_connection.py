@@ -119,7 +119,10 @@ class Connection(asyncio.BufferedProtocol):
             TOO_LARGE.inc()
             logger.debug("%s: %s", self, exc)
             return False
-        self._pump_soon()
+        if self._calls == 1 and not qos:
+            self._flush()  # nothing else is to follow: no acknowledgement, and no answer of another call
+        else:
+            self._pump_soon()
         return self.is_open
 
     def close(self, detail: str, reason_code: ReasonCode = ReasonCode.UNSPECIFIED_ERROR) -> None:
