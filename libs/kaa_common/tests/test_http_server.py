@@ -394,7 +394,23 @@ async def test_headers_that_are_too_long_are_refused(gateway: Gateway, monkeypat
         writer.write(b"GET /livez HTTP/1.1\r\nHost: a\r\nX-Long: " + b"x" * 7000 + b"\r\n\r\n")
         await reader.readuntil(b"own /livez")
         writer.write(b"GET /livez HTTP/1.1\r\nHost: a\r\n" + b"X-Many: x\r\n" * 2000)
-        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+        assert (await reader.read()).startswith(b"HTTP/1.1 431 ")
+
+
+@pytest.mark.parametrize("more", [b"X-Many: x\r\n" * 500, b"X-Long: " + b"x" * 100_000], ids=["many", "long"])
+async def test_what_follows_a_body_is_no_place_for_more_than_headers(gateway: Gateway, more: bytes) -> None:
+    async with connection_to(gateway) as (reader, writer):
+        writer.write(b"POST /livez HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n" + more)
+        with contextlib.suppress(ConnectionError):
+            while await reader.read(65536):
+                pass
+
+
+async def test_a_request_is_answered_whose_sender_says_nothing_more(gateway: Gateway) -> None:
+    async with connection_to(gateway) as (reader, writer):
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
+        writer.write_eof()
+        assert (await reader.read()).endswith(b"own /livez")
 
 
 async def test_a_websocket_that_floods_takes_turns_with_the_others(gateway: Gateway) -> None:

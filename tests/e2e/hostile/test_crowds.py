@@ -124,12 +124,25 @@ async def test_a_flood_of_ten_clients_stops_nobody_else(platform: Platform, neig
             await asyncio.to_thread(neighbour.goes_on)
 
 
-@pytest.mark.parametrize("path", ["/livez", "/kp1/devices-v1/epmx/unknown/get", "/nothing"])
-async def test_a_flood_of_requests_over_http_stops_nobody_else(
-    platform: Platform, neighbour: Neighbour, path: str
-) -> None:
-    request = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode()
-    async with flooded(platform.stack.http_port, request, request * 5000):
+def http_request(path: str, *headers: str) -> bytes:
+    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: localhost", *headers, "", ""]).encode()
+
+
+HTTP_FLOODS = {
+    "requests": http_request("/livez", "Content-Length: 0") * 5000,
+    "requests of unknown devices": http_request("/kp1/devices-v1/epmx/unknown/get", "Content-Length: 0") * 5000,
+    "requests of nothing": http_request("/nothing", "Content-Length: 0") * 5000,
+    "long headers": http_request("/livez", "X-Long: " + "x" * 60_000, "Content-Length: 0") * 20,
+    "headers": http_request("/livez", *["a: b"] * 100_000),
+    "parts of a byte": http_request("/kp1/a/b/c/get", "Transfer-Encoding: chunked") + b"1\r\nx\r\n" * 100_000,
+    "headers after the body": http_request("/livez", "Transfer-Encoding: chunked") + b"0\r\n" + b"a: b\r\n" * 100_000,
+}
+
+
+@pytest.mark.parametrize("what", HTTP_FLOODS)
+async def test_a_flood_over_http_stops_nobody_else(platform: Platform, neighbour: Neighbour, what: str) -> None:
+    beginning = http_request("/livez", "Content-Length: 0")
+    async with flooded(platform.stack.http_port, beginning, HTTP_FLOODS[what]):
         for _ in range(10):
             await asyncio.to_thread(neighbour.goes_on)
 

@@ -42,7 +42,7 @@ async def test_garbage_over_http_is_refused_and_costs_nobody_anything(platform: 
             writer.write_eof()
             while received := await reader.read(65536):
                 answer += received
-    except ConnectionError:
+    except OSError:
         pass  # closed while much of the input was unread
     finally:
         writer.transport.abort()

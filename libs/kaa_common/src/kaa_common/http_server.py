@@ -39,10 +39,16 @@ neither HTTP nor WebSocket ends by itself a connection on which something remain
 REQUEST_WITHIN = 10.0
 """Seconds for a request to begin, and for its headers to end: a slow mobile network, not somebody who only holds a
 place."""
-MAX_HEADERS = 256 * 1024
-"""Bytes of a request's first line and its headers: far more than any has, and what one read may bring anyway."""
+MAX_HEADERS = 64 * 1024
+"""Bytes of a request beside its body, so of its first line and its headers: a list of a thousand endpoints fits in."""
+HEADERS_TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+MAX_HEADER_LINES = 256
+"""Headers of a request: browsers and proxies have some forty."""
 REQUEST_PIECE = 2048
-"""Bytes of what a client sends that are taken in before it is looked whether a request waits for another's answer."""
+"""Bytes of what a client sends that are taken in before it is looked whether others should have their turn."""
+PARTS_AT_ONCE = 64
+"""Pieces, headers and parts of a body of one client that are taken in before others get their turn: a fraction of a
+millisecond, unless the last piece has hundreds."""
 FRAMES_PIECE = 512
 """Bytes of what a client sends that are taken in at once, unless they are inside of a frame: a millisecond's frames."""
 CLOSED_WITHIN = 2.0
@@ -110,51 +116,96 @@ class _Flow(FlowControl):
 
 
 class _Http(HttpToolsProtocol):
-    """uvicorn waits for ever for a connection's first request, and for the end of its headers, however long they are;
-    and it reads all requests that are there before it has answered the first of them."""
+    """uvicorn waits for ever for a connection's first request, and for the end of its headers, however long and many
+    they are; it reads all requests that are there before it has answered the first of them; and it takes in all that
+    is there at once, so that a thousand newcomers, or one with a hundred thousand headers, keep all others waiting."""
 
     flow: _Flow
     _late: asyncio.TimerHandle | None = None
 
+    def __init__(self, line: Line, *arguments: Any, **named: Any) -> None:  # Any: only passed on
+        super().__init__(*arguments, **named)
+        self._line = line
+        self._unread = bytearray()
+        self._parts = self._bytes_beside_body = 0
+        self._is_new = True
+        self._has_body = False
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
         self.flow = _Flow(transport)
-        self._unread = bytearray()
-        self._header_bytes = 0
         self._expect_headers()
 
     def data_received(self, data: bytes) -> None:
         self._unread += data
-        self._take_in()
+        if self._is_new:  # as thousands may be at once
+            self._is_new = False
+            self._go_on()
+        else:
+            self.take_turn()
+
+    def eof_received(self) -> bool:  # type: ignore[override] # uvicorn has its connections closed at once
+        # What is answered at once is answered before that.
+        self.loop.call_soon(self.transport.close)
+        return True
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self._unread:
-            self.loop.call_soon(self._take_in)
+            self._line.wait(self)
 
-    def _take_in(self) -> None:
-        while self._unread and not self.pipeline and not self.transport.is_closing():
+    def take_turn(self) -> None:
+        """Take in some of what is unread."""
+        self._parts = 0
+        while self._may_take_in() and self._parts < PARTS_AT_ONCE:
             piece = bytes(self._unread[:REQUEST_PIECE])
             del self._unread[:REQUEST_PIECE]
+            self._parts += 1
+            self._has_body = False
             super().data_received(piece)
             if self.transport.get_protocol() is not self:  # it is a WebSocket from now on
+                self._unread.clear()
+                self.flow.let_go()
                 return
-            self._count_headers(len(piece))
+            if not self._has_body:
+                self._count_headers(len(piece))
+        self._go_on()
+
+    def _may_take_in(self) -> bool:
+        return bool(self._unread) and not self.pipeline and not self.transport.is_closing()
+
+    def _go_on(self) -> None:
+        """See to it that what is unread has its turn, and that there is not more of it meanwhile."""
         if self.transport.is_closing():
             self._unread.clear()
         elif self._unread:
-            self._stop_waiting()  # whoever waits now is us
             self.flow.hold()
+            if self.pipeline:
+                self._stop_waiting()  # whoever waits now is us
+            else:
+                self._line.wait(self)
         elif self.flow.is_held:
             self.flow.let_go()
 
     def _count_headers(self, size: int) -> None:
-        self._header_bytes = self._header_bytes + size if self._late is not None else 0
-        if self._header_bytes > MAX_HEADERS and not self.transport.is_closing():
-            self.send_400_response("Request headers are too long.")
+        self._bytes_beside_body += size
+        if self._bytes_beside_body <= MAX_HEADERS and len(self.headers or ()) <= MAX_HEADER_LINES:
+            return
+        if self._late is not None and not self.transport.is_closing():
+            self.transport.write(HEADERS_TOO_LONG)
+        self.transport.close()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._parts += 1
+        super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        self._parts += 1
+        self._has_body = True
+        super().on_body(body)
 
     def on_message_begin(self) -> None:
-        self._header_bytes = 0
+        self._bytes_beside_body = 0
         self._expect_headers()
         super().on_message_begin()
 
@@ -318,14 +369,15 @@ async def serve(app: ASGIApp, listener: socket.socket, grace: float, trusted_pro
     What the trusted proxies, addresses or networks separated by commas, say of their clients is believed; without any,
     nobody may say that he is somebody else.
     """
+    line = Line()
     server = _Server(
         uvicorn.Config(
             app,
             log_config=None,
             access_log=False,
             lifespan="off",
-            http=_Http,
-            ws=cast("type[asyncio.Protocol]", functools.partial(_WebSocket, Held(MAX_WEBSOCKETS_HOLD), Line())),
+            http=cast("type[asyncio.Protocol]", functools.partial(_Http, line)),
+            ws=cast("type[asyncio.Protocol]", functools.partial(_WebSocket, Held(MAX_WEBSOCKETS_HOLD), line)),
             ws_max_size=MAX_WEBSOCKET_MESSAGE,
             ws_ping_interval=PING_INTERVAL,
             ws_ping_timeout=PING_INTERVAL,
