@@ -342,6 +342,19 @@ def test_a_client_that_sends_much_at_once_takes_turns_with_the_others() -> None:
     assert [len(message.payload) for message in handler.handled] == [5, 50_000]
 
 
+async def test_newcomers_take_turns_and_keep_nobody_waiting() -> None:
+    async with local_server(EchoHandler()) as server, client_of(server) as (reader, writer):
+        await reader.readexactly(4)
+        newcomers = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(50)]
+        for _, newcomer in newcomers:
+            newcomer.write(CONNECT)
+        writer.write(b"\xc0\x00")
+        assert await reader.readexactly(2) == b"\xd0\x00"
+        assert len(server.connections) < 25
+        for _, newcomer in newcomers:
+            newcomer.transport.abort()
+
+
 async def test_a_client_that_reads_late_is_not_read_meanwhile_and_gets_everything() -> None:
     handler = EchoHandler()
     handler.answer = b"x" * 100_000
@@ -513,8 +526,8 @@ async def test_a_stop_lets_calls_finish_and_closes_every_connection() -> None:
         async def release() -> None:
             await until(lambda: server.stopping)
             writer.write(publish(1, 2))
-            with pytest.raises(ConnectionRefusedError):
-                await asyncio.open_connection("127.0.0.1", server.port)
+            while await is_accepted(server.port):
+                pass
             handler.gate.set()
 
         tasks.create_task(release())
@@ -522,6 +535,15 @@ async def test_a_stop_lets_calls_finish_and_closes_every_connection() -> None:
             tasks.create_task(_close_after(reader if stream is writer else idle, stream))
     assert [packet.packet_id for packet in handler.handled] == [1]
     assert handler.ended == 2 * [Disconnected(reason=DisconnectReason.CLOSED_BY_SERVER, detail="the server stops")]
+
+
+async def is_accepted(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionRefusedError:
+        return False
+    writer.transport.abort()
+    return True
 
 
 async def _close_after(reader: StreamReader, writer: StreamWriter) -> None:

@@ -46,6 +46,10 @@ CONNECT = connect_packet("hostile")
 ACCEPTED = b"\x20\x02\x00\x00"
 """CONNACK before MQTT 5."""
 CLIENT_ID = text("hostile")
+WEBSOCKET_HANDSHAKE = (
+    b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c2l4dGVlbiBieXRlcyBvZg==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n"
+)
 SUBSCRIBE, UNSUBSCRIBE, DISCONNECT = 0x82, 0xA2, 0xE0
 PACKET_ID = b"\x00\x01"
 TLS_CLIENT_HELLO = bytes.fromhex("160301003a010000360303") + bytes(32) + bytes.fromhex("000002130101000000")

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import ssl
 
 import pytest
 
@@ -16,6 +17,7 @@ from .attacks import (
     PUBACK,
     SUBSCRIBE,
     UNSUBSCRIBE,
+    WEBSOCKET_HANDSHAKE,
     Message,
     MqttDevice,
     Platform,
@@ -158,6 +160,33 @@ async def test_clients_that_come_and_go_at_once_keep_nobody_out(platform: Platfo
             clients.create_task(come_and_go())
     async with mqtt_device(platform) as newcomer:
         assert await newcomer.settle() == []
+
+
+@pytest.mark.parametrize(("transport", "crowd"), [("tcp", 400), ("tls", 200), ("ws", 200)])
+async def test_a_crowd_that_comes_and_leaves_at_once_keeps_nobody_waiting(
+    platform: Platform, neighbour: Neighbour, transport: str, crowd: int
+) -> None:
+    """All of them with the same client id, as devices made from one tutorial."""
+    tls = ssl.create_default_context(cafile=platform.stack.ca_file) if transport == "tls" else None
+    port = {"tcp": platform.stack.mqtt_port, "tls": platform.stack.tls_port, "ws": platform.stack.http_port}[transport]
+
+    async def come_and_leave() -> None:
+        reader, writer = await asyncio.open_connection("localhost" if tls else "127.0.0.1", port, ssl=tls)
+        try:
+            writer.write(WEBSOCKET_HANDSHAKE if transport == "ws" else CONNECT)
+            assert await reader.readexactly(4)
+            arrived.release()
+            await leave.wait()
+        finally:
+            writer.transport.abort()
+
+    arrived, leave = asyncio.Semaphore(0), asyncio.Event()
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as clients:
+        for _ in range(crowd):
+            clients.create_task(come_and_leave())
+        for _ in range(crowd):
+            await arrived.acquire()
+        leave.set()
 
 
 def connect_with_keep_alive(seconds: int) -> bytes:

@@ -174,10 +174,15 @@ class ClientAuth:
         if client is not None and client.refusal:
             connection.close(client.refusal, ReasonCode.NOT_AUTHORIZED)
 
+    def is_anonymous(self, connection: Connection) -> bool:
+        """Whether it was made without credentials."""
+        return not self._clients[connection.id].proofs
+
     def are_the_same(self, connection: Connection, other: Connection) -> bool:
         """Whether both were made with the same credentials."""
-        proofs = self._clients[connection.id].proofs
-        return bool(proofs) and proofs == self._clients[other.id].proofs
+        return not self.is_anonymous(connection) and (
+            self._clients[connection.id].proofs == self._clients[other.id].proofs
+        )
 
     def disconnected(self, connection: Connection) -> None:
         client = self._clients.pop(connection.id)

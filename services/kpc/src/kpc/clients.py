@@ -3,7 +3,7 @@
 Many devices of the field share one client id, as tutorials have them do: that alone ends no connection.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from kpc.mqtt_connection import Connection
@@ -35,4 +35,11 @@ class Clients:
         """The other connections with its client id; an empty one is nobody's."""
         for other in tuple(self._by_client_id.get(connection.client_id, {}).values()):
             if other is not connection:
+                yield other
+
+    def others_among(self, connection_ids: Iterable[int], connection: Connection) -> Iterator[Connection]:
+        """Those of its others that are among these: few of what may be thousands."""
+        for connection_id in connection_ids:
+            other = self._connections.get(connection_id)
+            if other is not None and other is not connection and other.client_id == connection.client_id != "":
                 yield other

@@ -87,9 +87,10 @@ class DeviceMqtt:
             return reason_code
         self.clients.add(connection)
         CONNECTIONS.inc()
-        for other in self.clients.others_of(connection):
-            if self._strict_take_over or self._client_auth.are_the_same(connection, other):
-                _take_over(other)
+        if self._strict_take_over or not self._client_auth.is_anonymous(connection):
+            for other in self.clients.others_of(connection):
+                if self._strict_take_over or self._client_auth.are_the_same(connection, other):
+                    _take_over(other)
         return ReasonCode.SUCCESS
 
     async def published(self, connection: Connection, publish: Publish) -> PublishResult:
@@ -175,10 +176,8 @@ class DeviceMqtt:
             qos=qos,
         )
         change = await self.connectivity.identified(identity.endpoint_id, session)
-        if change.other_connections:
-            for other in self.clients.others_of(connection):
-                if other.id in change.other_connections:
-                    _take_over(other)
+        for other in self.clients.others_among(change.other_connections, connection):
+            _take_over(other)
 
     def _reply(self, connection: Connection, publish: Publish, outcome: Outcome) -> None:
         for answer in answers(publish, outcome, connection.version):

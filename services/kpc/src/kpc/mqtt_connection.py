@@ -72,7 +72,7 @@ class Connection(asyncio.BufferedProtocol):
         self._session = ServerSession(server.limits.session, self._loop.time())
         self._transport: asyncio.Transport
         self._admitted = self._deciding = self._accepted = self._finishing = self._closing = False
-        self._reading = self._writable = True
+        self._reading = self._writable = self._is_new = True
         self._has_read_its_fill = False
         self._calls = self._bytes_in_calls = 0
         self._end: Disconnected | None = None
@@ -179,11 +179,18 @@ class Connection(asyncio.BufferedProtocol):
         self._session.receive_data(self._server.read_buffer[:nbytes], self._loop.time())
         # Where there is more, libuv would read up to 32 times before it looks at another client.
         self._has_read_its_fill = nbytes == READ_SIZE
-        self.pump()
+        if self._is_new:  # as thousands may be at once
+            self._is_new = False
+            self._server.line.wait(self)
+        else:
+            self.pump()
 
     def eof_received(self) -> None:
         self._session.receive_eof()
-        self.pump()
+        if self._calls or self._session.has_unread:
+            self.pump()  # before the transport is closed: there may be something to say
+        else:
+            self._server.line.wait(self)  # as thousands may be who leave at once
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._admitted:
@@ -194,7 +201,7 @@ class Connection(asyncio.BufferedProtocol):
                 timer.cancel()
         self._closing = self._writable = True  # what is left to write is lost, what was received is not
         self._session.receive_eof()
-        self.pump()
+        self._server.line.wait(self)
 
     def pause_writing(self) -> None:
         self._writable = False

@@ -79,10 +79,10 @@ class MqttServer:
 
     async def _stop(self, listeners: Sequence[Listener]) -> None:
         self.stopping = True
+        self._read_no_more()
         for listener in listeners:
             await listener.stop()
-        for connection in tuple(self._sockets):
-            connection.finish()
+        self._read_no_more()  # of those that were made meanwhile
         try:
             await self._finish(self._calls)
         finally:
@@ -92,6 +92,11 @@ class MqttServer:
             while self._sockets:  # each aborts itself once it has lingered
                 self._all_gone.clear()
                 await self._all_gone.wait()
+
+    def _read_no_more(self) -> None:
+        for connection in tuple(self._sockets):
+            if connection.is_made:
+                connection.finish()
 
     async def _finish(self, tasks: asyncio.TaskGroup) -> None:
         try:
