@@ -222,7 +222,7 @@ async def test_one_tenant_has_only_its_share_of_what_is_in_progress(
             for token in (TOKEN, OTHER_TOKEN)
         ]
     assert sorted(request.result().status_code for request in requests) == [200, 429]
-    assert not edge._in_progress
+    assert not edge._in_progress.total()
 
 
 async def test_an_endpoint_over_its_rate_is_told_when_to_come_again(edge: Edge, backend: Backend) -> None:

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cachetools import TTLCache
-
 from kaa_common import jsontext
+from kaa_common.believed import Believed
 from kaa_common.bus import BusMessage
 from kaa_common.clock import Deadline
 from kaa_common.errors import NotFound, Unavailable, error_of
@@ -43,8 +42,8 @@ class AppVersions:
         self._rpc = rpc
         self._tekton_instance = tekton_instance
         self._service_instance = service_instance
-        self._known: TTLCache[str, AppVersion] = TTLCache(MAX_KEPT, KEPT_FOR)
-        self._unknown: TTLCache[str, bool] = TTLCache(MAX_KEPT, UNKNOWN_FOR)
+        self._known = Believed[AppVersion](MAX_KEPT, KEPT_FOR)
+        self._unknown = Believed[bool](MAX_KEPT, UNKNOWN_FOR)
         self._changes = 0
 
     async def start(self) -> None:
@@ -57,10 +56,7 @@ class AppVersions:
 
     def kept(self, name: str) -> AppVersion | None:
         """The application version, if it is kept: no reason to wait."""
-        try:  # half of what `get` of the cache takes, for each request
-            return self._known[name]
-        except KeyError:
-            return None
+        return self._known.get(name)
 
     async def get(self, name: str, deadline: Deadline) -> AppVersion:
         """Raises NotFound when there is no such application version; Unavailable, DeadlineExceeded."""
@@ -70,7 +66,7 @@ class AppVersions:
             checked_name(name)
         except InvalidName:
             raise NotFound("unknown application version") from None
-        if name in self._unknown:
+        if self._unknown.get(name):
             raise NotFound("unknown application version")
         return await self._look_up(name, deadline)
 
@@ -84,7 +80,7 @@ class AppVersions:
         to_keep = changes == self._changes
         if response.status_code == 404:
             if to_keep:
-                self._unknown[name] = True
+                self._unknown.keep(name, True)
             raise NotFound("unknown application version")
         if response.status_code != 200 or response.app_name is None or response.tenant_id is None:
             raise error_of(response.status_code, response.reason_phrase)
@@ -95,7 +91,7 @@ class AppVersions:
             config=_config_of(name, response.config),
         )
         if to_keep:
-            self._known[name] = found
+            self._known.keep(name, found)
         return found
 
     async def _changed(self, _: BusMessage) -> None:

@@ -189,8 +189,6 @@ class Edge:
             return (await self._rpc.call(CLIENT_DATA, speaker.name.extension, request)).message
         finally:
             self._in_progress[tenant_id] -= 1
-            if not self._in_progress[tenant_id]:
-                del self._in_progress[tenant_id]
 
     async def _speaker(self, name: Name, guesser: Guesser, deadline: Deadline) -> Speaker:
         app_version = self._app_versions.kept(name.app_version_name)

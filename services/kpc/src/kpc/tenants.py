@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cachetools import TTLCache
-
 from kaa_common import jsontext
 from kaa_common.app_versions import KEPT_FOR
+from kaa_common.believed import Believed
 from kaa_common.bus import BusMessage
 from kaa_common.clock import Deadline
 from kaa_common.errors import Unavailable, error_of
@@ -53,7 +52,7 @@ class Tenants:
         self._rpc = rpc
         self._tekton_instance = tekton_instance
         self._kpc_instance = kpc_instance
-        self._known: TTLCache[str, TenantRequirements] = TTLCache(MAX_KEPT, KEPT_FOR)
+        self._known = Believed[TenantRequirements](MAX_KEPT, KEPT_FOR)
         self._changes = 0
 
     async def start(self) -> None:
@@ -82,7 +81,7 @@ class Tenants:
         found = parse_requirements(response.config)
         # An answer that a change overtook is good for this request, not to be kept.
         if changes == self._changes:
-            self._known[tenant_id] = found
+            self._known.keep(tenant_id, found)
         return found
 
     async def _told(self, _: BusMessage) -> None:

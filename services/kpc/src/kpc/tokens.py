@@ -6,11 +6,11 @@ be asked for again whoever guesses beside it: devices at work do not pay for tho
 """
 
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from cachetools import LRUCache
 from prometheus_client import Counter
 
 from kaa_common.app_versions import AppVersion
@@ -88,7 +88,7 @@ class Tokens:
         self.clock = clock
         self._trusted_until = 0.0
         self._cm_instance = cm_instance
-        self._kept: LRUCache[tuple[str, str], _Kept] = LRUCache(MAX_KEPT)
+        self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
         self._withdrawals = Withdrawals(MAX_KEPT, BELIEVED_FOR)
         self._guesses_of_tenants = Budget(
             burst=TENANT_GUESSES, per_second=TENANT_GUESSES_PER_SECOND, max_names=MAX_TENANTS
@@ -101,24 +101,23 @@ class Tokens:
         when there were too many such; Unavailable and DeadlineExceeded when it cannot be asked.
         """
         key, now = (app_version.app_name, token), self.clock()
-        try:  # half of what `get` of the cache takes, for each request
-            kept = self._kept[key]
-        except KeyError:
-            kept = None
+        kept = self._kept.get(key)
         if kept is not None and self._is_believed(kept, now):
+            self._kept.move_to_end(key)
             return kept.identity
         tenant = Guesser(self._guesses_of_tenants, app_version.tenant_id)
         if kept is None and (guesser.is_exhausted(now) or tenant.is_exhausted(now)):
             GUESSES.labels("not looked at").inc()
             raise TooManyRequests("too many wrong endpoint tokens, wait")
         try:
-            kept = self._kept[key] = await self._ask(*key, deadline)
+            kept = await self._ask(*key, deadline)
         except Unauthorized:
             self._kept.pop(key, None)
             GUESSES.labels("wrong").inc()
             guesser.was_wrong(self.clock())
             tenant.was_wrong(self.clock())
             raise
+        self._keep(key, kept)
         return kept.identity
 
     def trust(self, since: float) -> None:
@@ -133,6 +132,12 @@ class Tokens:
     def forget(self) -> None:
         """Ask again before any token is believed."""
         self._withdrawals.add_everything()
+
+    def _keep(self, key: tuple[str, str], kept: _Kept) -> None:
+        self._kept[key] = kept
+        self._kept.move_to_end(key)
+        if len(self._kept) > MAX_KEPT:
+            self._kept.popitem(last=False)
 
     def _is_believed(self, kept: _Kept, now: float) -> bool:
         return now < min(kept.believed_until, self._trusted_until) and not self._is_withdrawn(kept)
