@@ -49,7 +49,7 @@ from support.process import ChildProcess
 
 IN_FLIGHT = 64
 TURNS = 4
-TURN = 0.8
+TURN = 1.5
 """Seconds."""
 MEMORY_ENDPOINTS = 20_000
 DATABASE = "kaa_bench"
@@ -70,6 +70,8 @@ uvloop.run(main())
 
 Exchange = Callable[[int, int], Coroutine[Any, Any, None]]
 """One request and its answer; the arguments are the number of the device, and that of its request."""
+Rest = Callable[[], Coroutine[Any, Any, None]]
+"""What exchanges have put off, done at the end of their turn and as part of it."""
 
 
 def endpoint(number: int) -> Endpoint:
@@ -93,7 +95,7 @@ async def insert_endpoints(store: DocumentStore, numbers: Iterable[int] = range(
             tasks.create_task(store.insert(ENDPOINTS, endpoint(number).to_document()))
 
 
-async def rate_of(exchange: Exchange, counts: list[int]) -> float:
+async def rate_of(exchange: Exchange, counts: list[int], rest: Rest | None = None) -> float:
     """Exchanges a second of all devices together in one turn."""
     started = time.perf_counter()
     before = sum(counts)
@@ -106,19 +108,21 @@ async def rate_of(exchange: Exchange, counts: list[int]) -> float:
     async with asyncio.TaskGroup() as tasks:
         for number in range(IN_FLIGHT):
             tasks.create_task(device(number))
+    if rest is not None:
+        await rest()
     return (sum(counts) - before) / (time.perf_counter() - started)
 
 
 Exchanges = Mapping[str, Exchange]
 
 
-async def compare(measured: Exchanges, bare: Exchanges, promised: float) -> None:
+async def compare(measured: Exchanges, bare: Exchanges, promised: float, rest: Rest | None = None) -> None:
     """Print the rates of all, and the ratios of what is measured to each bare exchange; the first has a promise."""
     rates: dict[str, list[float]] = defaultdict(list)
     counts: dict[str, list[int]] = defaultdict(lambda: [0] * IN_FLIGHT)
     for turn in range(TURNS + 1):
         for name, exchange in [*bare.items(), *measured.items()]:
-            rate = await rate_of(exchange, counts[name])
+            rate = await rate_of(exchange, counts[name], rest if name in measured else None)
             if turn:  # in the first one caches are filled
                 rates[name].append(rate)
     medians = {name: statistics.median(of_turns) for name, of_turns in rates.items()}
@@ -152,8 +156,8 @@ async def bare_nats(nats_url: str) -> AsyncIterator[Exchanges]:
 
 
 @asynccontextmanager
-async def register_of(store: DocumentStore, rpc: Rpc) -> AsyncIterator[Exchange]:
-    """The register in this process."""
+async def register_of(store: DocumentStore, rpc: Rpc) -> AsyncIterator[tuple[Exchange, Rest]]:
+    """The register in this process; at rest no event waits in a document any more."""
     async with open_outbox(store, rpc.bus, ENDPOINTS) as outbox:
         register = Register(store, outbox, tenant="kaa", instance="epr", replica_id=rpc.replica_id)
 
@@ -162,7 +166,7 @@ async def register_of(store: DocumentStore, rpc: Rpc) -> AsyncIterator[Exchange]
             async with register.turn(f"endpoint-{device}"):
                 await register.change_metadata(f"endpoint-{device}", lambda found: operation(found.metadata))
 
-        yield exchange
+        yield exchange, outbox.settle
 
 
 async def extension(rpc: Rpc) -> Exchange:
@@ -208,8 +212,8 @@ async def measure_sqlite(directory: Path, rpc: Rpc, nats_url: str) -> None:
             await compare({"update/keys over NATS": await extension(rpc)}, bare, 0.5)
         finally:
             service.stop()
-        async with SqliteStore(directory / "epr.db") as store, register_of(store, rpc) as exchange:
-            await compare({"update/keys in this process": exchange}, bare, 0.5)
+        async with SqliteStore(directory / "epr.db") as store, register_of(store, rpc) as (exchange, rest):
+            await compare({"update/keys in this process": exchange}, bare, 0.5, rest)
 
 
 async def measure_mongodb(uri: str, rpc: Rpc) -> None:
@@ -235,14 +239,14 @@ async def measure_mongodb(uri: str, rpc: Rpc) -> None:
             assert (await documents.update_one(expected, change)).matched_count == 1
 
         bare = {"update_one, a compare-and-set": compare_and_set, "update_one by id alone": update}
-        async with register_of(store, rpc) as exchange:
-            await compare({"update/keys in this process": exchange}, bare, 1)
+        async with register_of(store, rpc) as (exchange, rest):
+            await compare({"update/keys in this process": exchange}, bare, 1, rest)
         await client.drop_database(DATABASE)
 
 
 async def measure_memory(directory: Path, rpc: Rpc) -> None:
     """Change endpoints by the thousand, each once or twice."""
-    async with SqliteStore(directory / "memory.db") as store, register_of(store, rpc) as exchange:
+    async with SqliteStore(directory / "memory.db") as store, register_of(store, rpc) as (exchange, _):
         for thousands in range(0, MEMORY_ENDPOINTS, 1000):
             await insert_endpoints(store, range(thousands, thousands + 1000))
             for _ in range(2):
