@@ -68,10 +68,10 @@ PURE_LIBRARIES = {
     *("jsonpatch", "jsonpointer", "orjson"),
 }
 AT_HOME_IN = {
+    "apsw": ("kaa_common.store.sqlite*",),
     "bson": ("kaa_common.store.mongodb*",),
     "nats": ("kaa_common.bus", "kaa_common.nats_client"),
     "pymongo": ("kaa_common.store.mongodb*",),
-    "sqlite3": ("kaa_common.store.sqlite*",),
     "uvicorn": ("kaa_common.http_server",),
 }
 """Libraries behind an interface of our own, and the modules that alone know them."""

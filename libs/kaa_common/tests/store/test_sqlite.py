@@ -2,12 +2,12 @@
 
 import asyncio
 import signal
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 from time import sleep
 
+import apsw
 import pytest
 
 from kaa_common.store import Collection, Document, Index, Query, StoreUnavailable, compile_query
@@ -107,7 +107,7 @@ async def test_a_replica_keeps_the_indexes_a_newer_one_added(tmp_path: Path) -> 
 async def test_a_locked_file_is_unavailable_and_then_available_again(tmp_path: Path) -> None:
     async with SqliteStore(tmp_path / "store.db", deadline=0.3) as store:
         await store.ensure([THINGS])
-        other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+        other = apsw.Connection(str(tmp_path / "store.db"))
         other.execute("BEGIN IMMEDIATE")
 
         with pytest.raises(StoreUnavailable):

@@ -1,10 +1,10 @@
 """What a transaction of many writes does when some of them, or all, cannot be done."""
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import apsw
 import pytest
 
 from kaa_common.store import Collection, Document, DuplicateKey, Index, InvalidDocument, StoreUnavailable
@@ -17,13 +17,13 @@ THINGS = Collection("things", (BY_NAME, BY_BOTH))
 
 
 @pytest.fixture
-def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+def connection(tmp_path: Path) -> Iterator[apsw.Connection]:
     with open_connection(tmp_path / "store.db", 1.0) as connection:
         yield connection
 
 
 @pytest.fixture
-def writer(connection: sqlite3.Connection) -> Writer:
+def writer(connection: apsw.Connection) -> Writer:
     writer = Writer(connection)
     writer.process([lambda writer: writer.ensure([THINGS])])
     return writer
@@ -45,14 +45,14 @@ def test_a_refused_write_leaves_the_others_of_its_batch_alone(writer: Writer, tm
     )
 
     assert [type(outcome) for outcome in outcomes] == [type(None), DuplicateKey, bool, InvalidDocument, type(None)]
-    with closing(sqlite3.connect(tmp_path / "store.db")) as other:
+    with closing(apsw.Connection(str(tmp_path / "store.db"))) as other:
         assert [row[0] for row in other.execute("SELECT id FROM things")] == ["a", "d"]
         assert other.execute('SELECT count(*) FROM "things.by_name"').fetchone() == (2,)
 
 
-def test_a_full_disk_loses_the_batch_and_nothing_else(writer: Writer, connection: sqlite3.Connection) -> None:
+def test_a_full_disk_loses_the_batch_and_nothing_else(writer: Writer, connection: apsw.Connection) -> None:
     writer.process([lambda writer: writer.insert("things", encode_document(thing("before")))])
-    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    pages = connection.execute("PRAGMA page_count").get
     connection.execute(f"PRAGMA max_page_count = {pages + 2}")
 
     with pytest.raises(StoreUnavailable, match="full"):
@@ -70,7 +70,7 @@ def test_a_full_disk_loses_the_batch_and_nothing_else(writer: Writer, connection
     assert stored_document(connection, "things", "small") is not None
 
 
-def test_commits_are_synced_to_the_disk(connection: sqlite3.Connection) -> None:
+def test_commits_are_synced_to_the_disk(connection: apsw.Connection) -> None:
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
 

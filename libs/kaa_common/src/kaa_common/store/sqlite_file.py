@@ -7,12 +7,13 @@
 # ruff: noqa: S608 - the names put into statements were checked by Collection and Index, and are quoted
 
 import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Final, NamedTuple
+
+import apsw
 
 from kaa_common.store.documents import encode_json
 from kaa_common.store.port import Document, StoreUnavailable
@@ -41,29 +42,30 @@ def encode_document(document: Document) -> NewDocument:
 
 
 @contextmanager
-def open_connection(path: Path, deadline: float) -> Iterator[sqlite3.Connection]:
+def open_connection(path: Path, deadline: float) -> Iterator[apsw.Connection]:
     """Open the file, made on first use and readable by its owner alone."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        connection = sqlite3.connect(path, timeout=deadline, isolation_level=None)
-    except (OSError, sqlite3.Error) as exc:
+        connection = apsw.Connection(str(path))
+        connection.set_busy_timeout(int(deadline * 1000))
+    except (OSError, apsw.Error) as exc:
         raise StoreUnavailable(f"{path} cannot be opened: {exc}") from exc
     with closing(connection):
         try:
             _prepare(connection, deadline)
-        except sqlite3.Error as exc:
+        except apsw.Error as exc:
             raise StoreUnavailable(f"{path} cannot be used: {exc}") from exc
         yield connection
 
 
-def _prepare(connection: sqlite3.Connection, deadline: float) -> None:
+def _prepare(connection: apsw.Connection, deadline: float) -> None:
     limit = monotonic() + deadline
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             break
-        except sqlite3.OperationalError:  # several replicas start at once: this statement alone does not wait its turn
+        except apsw.BusyError:  # several replicas start at once: this statement alone does not wait its turn
             if monotonic() > limit:
                 raise
             sleep(_PAUSE_FOR_LOCK)
@@ -79,7 +81,7 @@ def table_of(collection: str, index: str | None = None) -> str:
     return f'"{collection}"' if index is None else f'"{collection}.{index}"'
 
 
-def stored_document(connection: sqlite3.Connection, collection: str, document_id: str) -> StoredDocument | None:
+def stored_document(connection: apsw.Connection, collection: str, document_id: str) -> StoredDocument | None:
     """Return the row of a document."""
     statement = f"SELECT rowid, revision, body FROM {table_of(collection)} WHERE id = ?"
     row = connection.execute(statement, (document_id,)).fetchone()

@@ -5,13 +5,13 @@ clock while it works, so that a scan ends with its deadline and not when the col
 """
 # ruff: noqa: S608 - the names put into statements were checked by Collection and Index, and are quoted
 
-import sqlite3
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from itertools import chain, islice
 from time import monotonic
 from typing import Any, Final
 
+import apsw
 import orjson
 
 from kaa_common.store.documents import values_at
@@ -32,7 +32,7 @@ _HAS_TEXT: Final = r"body LIKE ? ESCAPE '\'"
 class Reader:
     """Reads through one connection, in one thread."""
 
-    def __init__(self, connection: sqlite3.Connection, deadline: float) -> None:
+    def __init__(self, connection: apsw.Connection, deadline: float) -> None:
         self._connection = connection
         self._deadline = deadline
 
@@ -49,7 +49,7 @@ class Reader:
     def _outcome_of(self, work: Work["Reader"]) -> Any:
         try:
             return work(self)
-        except sqlite3.Error as exc:
+        except apsw.Error as exc:
             unavailable = StoreUnavailable(f"SQLite: {exc}")
             unavailable.__cause__ = exc
             return unavailable
@@ -128,7 +128,7 @@ class Reader:
             ids = f"SELECT {what} FROM {table_of(collection, index.name)} WHERE key >= ? AND key < ?"
             parameters = (prefix, prefix + END)
         bounded = ids if limit is None else f"{ids} LIMIT {limit:d}"
-        return int(self._connection.execute(f"SELECT count(*) FROM ({bounded})", parameters).fetchone()[0])
+        return int(self._connection.execute(f"SELECT count(*) FROM ({bounded})", parameters).get)
 
     def distinct(
         self, collection: str, path: str, index: Index, equals: Sequence[Scalar], limit: int
@@ -175,9 +175,9 @@ class Reader:
         condition = " AND ".join(f"({' OR '.join([_HAS_TEXT] * len(group))})" for group in texts)
         statement = f"SELECT id FROM {table_of(collection)} WHERE {condition} LIMIT {MAX_CANDIDATES + 1}"
         rows = self._connection.execute(statement, list(chain.from_iterable(texts))).fetchall()
-        return None if len(rows) > MAX_CANDIDATES else [document_id for (document_id,) in rows]
+        return None if len(rows) > MAX_CANDIDATES else [str(row[0]) for row in rows]
 
-    def _in_order(self, collection: str, index: Index | None, equals: Sequence[Scalar], after: str) -> sqlite3.Cursor:
+    def _in_order(self, collection: str, index: Index | None, equals: Sequence[Scalar], after: str) -> apsw.Cursor:
         """Return the bodies in the order of their ids."""
         documents = table_of(collection)
         if index is None:

@@ -6,11 +6,11 @@ change without failing half way, and one refused write leaves the others of its 
 """
 # ruff: noqa: S608 - the names put into statements were checked by Collection and Index, and are quoted
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+import apsw
 import orjson
 
 from kaa_common.recent import Recent
@@ -37,7 +37,7 @@ KeyChange = tuple[Index, set[bytes], set[bytes]]  # an index, the keys to remove
 class Writer:
     """Writes through one connection, in one thread."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
         self._indexes: dict[str, list[Index]] = {}
         self._sources: dict[str, dict[str, list[Index]]] = {}
@@ -57,7 +57,7 @@ class Writer:
             self._schema_version = -1  # the catalogue may have been read from what is now rolled back
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-            if isinstance(exc, sqlite3.Error):
+            if isinstance(exc, apsw.Error):
                 raise StoreUnavailable(f"SQLite: {exc}") from exc
             raise
         return outcomes
@@ -69,7 +69,7 @@ class Writer:
             return exc
 
     def _read_catalogue(self) -> None:
-        (version,) = self._connection.execute("PRAGMA schema_version").fetchone()
+        version = self._connection.execute("PRAGMA schema_version").get
         if version == self._schema_version:
             return
         indexes: dict[str, list[Index]] = defaultdict(list)
