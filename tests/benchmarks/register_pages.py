@@ -39,7 +39,37 @@ WRITERS = 512
 FILTER_ID = "kyiv"
 WIDTH = 46
 
+SCANS = 20
 Query = Mapping[str, Any]
+
+SCANNED: Mapping[str, Query] = {
+    "many match a comparison": {"query": {"metadata.floor": {"$gt": 20}}},
+    "many, in an application": {"query": {"metadata.floor": {"$gt": 20}}, "applicationName": "app-1"},
+    "few match a comparison": {"query": {"metadata.temperature": {"$gt": 97.5}}},
+    "none matches a comparison": {"query": {"metadata.floor": {"$gt": 99}}},
+    "none matches from below": {"query": {"metadata.floor": {"$lt": 0}}},
+    "none, in an application": {"query": {"metadata.floor": {"$gt": 99}}, "applicationName": "app-1"},
+    "a range of numbers": {"query": {"metadata.temperature": {"$gte": 50, "$lt": 50.2}}},
+    "two ranges of numbers": {"query": {"metadata.temperature": {"$gt": 90}, "metadata.floor": {"$lt": 3}}},
+    "a number that seldom occurs": {"metadataFilter": "temperature=97.6"},
+    "a number that often occurs": {"metadataFilter": "floor=3"},
+    "one of several numbers": {"query": {"metadata.floor": {"$in": [3, 5, 99]}}},
+    "a string later than most": {"query": {"metadata.serial": {"$gt": "SN-00099990"}}},
+    "another string than most": {"query": {"metadata.city": {"$nin": list(CITIES)}}},
+    "anything but a string": {"query": {"metadata.city": {"$ne": "Kyiv"}}},
+    "not a comparison": {"query": {"metadata.floor": {"$not": {"$gte": 0}}}},
+    "a key that none has": {"query": {"metadata.place": {"$exists": True}}},
+    "a key that all have, missing": {"query": {"metadata.floor": {"$exists": False}}},
+    "within a value": {"query": {"metadata.place.room": {"$gt": 3}}},
+    "either of two keys": {"query": {"$or": [{"metadata.floor": 99}, {"metadata.temperature": 97.6}]}},
+    "the array form": {"query": {"metadata": {"$elemMatch": {"key": "floor", "value": {"$gt": 99}}}}},
+    "a pattern": {"metadataFilter": "serial=^SN-0009999", "regex": True},
+    "a pattern anywhere": {"multiFilter": "SN-0009999.", "regex": True},
+    "a text that many have": {"multiFilter": "kyiv"},
+    "a text that none has": {"multiFilter": "no such text"},
+    "a number anywhere": {"multiFilter": "97.6"},
+}
+"""Bodies of searches that no index answers."""
 
 
 def endpoint(number: int, now: int) -> Endpoint:
@@ -162,10 +192,11 @@ def pages(count: int) -> dict[str, list[tuple[str, Query]]]:
         "search: two endpoints by id": [
             ("search", {"endpointIds": [endpoint(n, 0).id, endpoint(n + 1, 0).id]}) for n in numbers
         ],
-        "scan: many match a comparison": [("search", {"query": {"metadata.floor": {"$gt": 20}}})] * 5,
-        "scan: none matches a comparison": [("search", {"query": {"metadata.floor": {"$gt": 99}}})] * 5,
-        "scan: a number that seldom occurs": [("list", {"metadataFilter": "temperature=97.6"})] * 5,
-        "scan: a text anywhere": [("list", {"multiFilter": f"sn-{numbers[1]:08}"})] * 5,
+        **{f"scan: {name}": [("search", body)] * SCANS for name, body in SCANNED.items()},
+        "scan: a comparison, another each time": [
+            ("search", {"query": {"metadata.temperature": {"$gt": n % 977 / 10}}}) for n in numbers
+        ],
+        "scan: a text that one has": [("list", {"multiFilter": f"sn-{n:08}"}) for n in numbers[:SCANS]],
     }
 
 

@@ -153,4 +153,4 @@ async def test_matcher_and_mongodb_find_the_same_documents(
             await store.query(SAMPLES, query, index=BY_EXAMPLE, equals=(example,), limit=9) for store in (sqlite, mongo)
         ]
 
-        assert [document["m"] for document in found] == [document["m"] for document in expected], source
+        assert [document["m"] for document in found.documents] == [document["m"] for document in expected.documents]

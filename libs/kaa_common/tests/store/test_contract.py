@@ -14,16 +14,17 @@ from kaa_common.store import (
     DuplicateKey,
     Index,
     InvalidDocument,
+    Query,
     Scalar,
     StoreError,
     compile_query,
-    sqlite_reader,
+    sqlite_scan,
 )
 
 BY_KIND = Index("by_kind", ("tenant", "kind"))
 BY_TAG = Index("by_tag", ("tags.name",))
 BY_NAME = Index("by_name", ("tenant", "name"), unique=True)
-THINGS = Collection("things", (BY_KIND, BY_TAG, BY_NAME))
+THINGS = Collection("things", (BY_KIND, BY_TAG, BY_NAME), queried=("sized", "kind", "tenant"), keyed="sized")
 
 
 @pytest.fixture(autouse=True)
@@ -167,7 +168,7 @@ async def test_what_cannot_be_kept_exactly_is_refused(store: DocumentStore) -> N
         with pytest.raises(InvalidDocument):
             await store.replace(THINGS, thing("a") | members, 1)
 
-    assert await store.query(THINGS, compile_query({}), limit=9) == [thing("a")]
+    assert (await store.query(THINGS, compile_query({}), limit=9)).documents == [thing("a")]
 
 
 async def test_a_taken_id_is_a_duplicate_of_the_primary_key(store: DocumentStore) -> None:
@@ -358,7 +359,7 @@ async def test_an_offset_skips_documents(store: DocumentStore) -> None:
     await insert_all(store, *(thing(str(i), kind=i) for i in range(5)))
 
     page = await store.page(THINGS, BY_KIND, equals=("t",), offset=1, limit=2, descending=True)
-    found = await store.query(THINGS, compile_query({"kind": {"$gt": 0}}), offset=1, limit=2)
+    found = (await store.query(THINGS, compile_query({"kind": {"$gt": 0}}), offset=1, limit=2)).documents
 
     assert [document["_id"] for document in page] == ["3", "2"]
     assert [document["_id"] for document in found] == ["2", "3"]
@@ -386,39 +387,39 @@ async def test_a_query_finds_what_matches_in_the_order_of_ids(store: DocumentSto
     await insert_all(store, *(thing(str(i), kind="even" if i % 2 == 0 else "odd", n=i) for i in range(9)))
     query = compile_query({"n": {"$gte": 2}})
 
-    first = await store.query(THINGS, query, index=BY_KIND, equals=("t", "even"), limit=2)
-    second = await store.query(THINGS, query, index=BY_KIND, equals=("t", "even"), after=first[-1]["_id"], limit=9)
-    of_tenant = await store.query(THINGS, query, index=BY_KIND, equals=("t",), after="6", limit=9)
-    of_all = await store.query(THINGS, compile_query({}), limit=MAX_PAGE)
+    async def found(query: Query, **narrowed: Any) -> list[str]:
+        return [document["_id"] for document in (await store.query(THINGS, query, **narrowed)).documents]
 
-    assert [document["_id"] for document in first] == ["2", "4"]
-    assert [document["_id"] for document in second] == ["6", "8"]
-    assert [document["_id"] for document in of_tenant] == ["7", "8"]
-    assert len(of_all) == 9
+    assert await found(query, index=BY_KIND, equals=("t", "even"), limit=2) == ["2", "4"]
+    assert await found(query, index=BY_KIND, equals=("t", "even"), after="4", limit=9) == ["6", "8"]
+    assert await found(query, index=BY_KIND, equals=("t",), after="6", limit=9) == ["7", "8"]
+    assert len(await found(compile_query({}), limit=MAX_PAGE)) == 9
 
 
-@pytest.mark.parametrize("many", [False, True])
-async def test_the_texts_of_a_query_change_nothing_that_is_found(
-    store: DocumentStore, monkeypatch: pytest.MonkeyPatch, many: bool
+@pytest.mark.parametrize(("candidates", "narrow"), [(10, 1), (2, 1), (1, 10), (0, 0)])
+async def test_how_a_search_goes_about_it_changes_nothing_that_is_found(
+    store: DocumentStore, monkeypatch: pytest.MonkeyPatch, candidates: int, narrow: int
 ) -> None:
-    monkeypatch.setattr(sqlite_reader, "MAX_CANDIDATES", 2 if many else 10)
-    monkeypatch.setattr(sqlite_reader, "NARROW", 1)
-    titles = {"a": "50%", "b": "50", "B": "50%", "\u00e9": "50%", "z": "50%"}
-    await insert_all(
-        store, *(thing(name, kind="k" if name < "c" else "l", title=text) for name, text in titles.items())
-    )
-    query = compile_query({"title": "50%"}, texts=((r'%"title":"50\%"%', "%never%"), ("%TITLE%",)))
+    monkeypatch.setattr(sqlite_scan, "MAX_CANDIDATES", candidates)
+    monkeypatch.setattr(sqlite_scan, "NARROW", narrow)
+    sizes: dict[str, Any] = {"a": 50, "b": 49, "B": 50.0, "\u00e9": [1, 50], "z": 50, "y": "50", "x": 2**53 + 1}
+    for name, size in sizes.items():
+        sized = [{"key": "size", "value": size}, {"key": "other", "value": {"key": "size", "value": 50}}]
+        await store.insert(THINGS, thing(name, kind="k" if name < "c" else "l", sized=sized))
+    query = compile_query({"sized": {"$elemMatch": {"key": "size", "value": 50}}})
 
     async def found(**narrowed: Any) -> list[str]:
-        return [document["_id"] for document in await store.query(THINGS, query, **narrowed)]
+        matches = await store.query(THINGS, query, **narrowed)
+        assert matches.total in (None, 4)
+        return [document["_id"] for document in matches.documents]
 
     assert await found(limit=9) == ["B", "a", "z", "\u00e9"]
     assert await found(limit=2, offset=1) == ["a", "z"]
     assert await found(limit=9, after="a") == ["z", "\u00e9"]
     assert await found(limit=9, index=BY_KIND, equals=("t",)) == ["B", "a", "z", "\u00e9"]
-    assert await found(limit=9, index=BY_KIND, equals=("t", "k")) == ["B", "a"]
-    assert await found(limit=9, index=BY_KIND, equals=("u",)) == []
     assert await store.count(THINGS, query=query, index=BY_KIND, equals=("t", "l")) == 2
+    assert await store.count(THINGS, query=query, index=BY_KIND, equals=("u",)) == 0
+    assert await store.count(THINGS, query=query) == 4
     assert await store.count(THINGS, query=query, limit=3) == 3
 
 
@@ -482,7 +483,9 @@ async def test_a_query_reaches_keys_with_dollars(store: DocumentStore) -> None:
         {"m.~x": {"$eq": {"$y": "z"}}},
         {"$and": [{"$nor": [{"m.$ref": {"$not": {"$gt": 0}}}]}, {"m": {"$ne": {"$ref": 1}}}]},
     ):
-        assert [d["_id"] for d in await store.query(THINGS, compile_query(source), limit=9)] == ["1"], source
+        assert [d["_id"] for d in (await store.query(THINGS, compile_query(source), limit=9)).documents] == ["1"], (
+            source
+        )
 
 
 async def test_collections_are_separate(store: DocumentStore) -> None:

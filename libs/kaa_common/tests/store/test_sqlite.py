@@ -1,9 +1,11 @@
 """What the SQLite adapter owes beyond the contract: durability, several processes on one file, bounded waiting."""
 
 import asyncio
+import json
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from time import sleep
 
@@ -91,6 +93,26 @@ async def test_replicas_may_share_a_file(tmp_path: Path) -> None:
         assert await store.get(THINGS, ["counter"]) == {"counter": thing("counter", 31)}
 
 
+async def test_a_file_from_before_the_queried_members_lay_apart_is_read_on(tmp_path: Path) -> None:
+    queried = Collection("queried", queried=("m",), keyed="m")
+    documents = [thing(name) | {"m": [{"key": "size", "value": 97.6}]} for name in ("a", "b")]
+    with closing(apsw.Connection(str(tmp_path / "store.db"))) as older:
+        older.execute(
+            "CREATE TABLE queried (id TEXT PRIMARY KEY NOT NULL, revision INTEGER NOT NULL, body TEXT NOT NULL)"
+        )
+        for document in documents:
+            row = (document["_id"], document["revision"], json.dumps(document))
+            older.execute("INSERT INTO queried VALUES (?, ?, ?)", row)
+    query = compile_query({"m": {"$elemMatch": {"key": "size", "value": {"$gt": 97}}}})
+
+    async with SqliteStore(tmp_path / "store.db") as store:
+        await store.ensure([queried])
+        assert (await store.query(queried, query, limit=9)).documents == documents
+        assert await store.replace(queried, documents[0] | {"revision": 2}, 1)
+        assert (await store.query(queried, query, limit=9)).documents == [documents[0] | {"revision": 2}, documents[1]]
+        assert await store.count(queried, query=query) == 2
+
+
 async def test_a_replica_keeps_the_indexes_a_newer_one_added(tmp_path: Path) -> None:
     by_size = Index("by_size", ("size",))
     async with SqliteStore(tmp_path / "store.db") as older, SqliteStore(tmp_path / "store.db") as newer:
@@ -141,7 +163,7 @@ async def test_a_scan_ends_with_its_deadline(tmp_path: Path) -> None:
                     break
                 except StoreUnavailable:
                     continue
-        assert len(found) == 1
+        assert len(found.documents) == 1
 
 
 async def test_an_error_of_one_batch_leaves_the_thread_running(tmp_path: Path) -> None:

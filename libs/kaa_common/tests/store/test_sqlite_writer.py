@@ -36,11 +36,11 @@ def thing(document_id: str, **members: object) -> Document:
 def test_a_refused_write_leaves_the_others_of_its_batch_alone(writer: Writer, tmp_path: Path) -> None:
     outcomes = writer.process(
         [
-            lambda writer: writer.insert("things", encode_document(thing("a"))),
-            lambda writer: writer.insert("things", encode_document(thing("b", name="a"))),
-            lambda writer: writer.replace("things", encode_document(thing("a", revision=3)), 2),
-            lambda writer: writer.insert("things", encode_document(thing("c", a=[1, 2], b=[1, 2]))),
-            lambda writer: writer.insert("things", encode_document(thing("d"))),
+            lambda writer: writer.insert("things", encode_document(THINGS, thing("a"))),
+            lambda writer: writer.insert("things", encode_document(THINGS, thing("b", name="a"))),
+            lambda writer: writer.replace("things", encode_document(THINGS, thing("a", revision=3)), 2),
+            lambda writer: writer.insert("things", encode_document(THINGS, thing("c", a=[1, 2], b=[1, 2]))),
+            lambda writer: writer.insert("things", encode_document(THINGS, thing("d"))),
         ]
     )
 
@@ -51,21 +51,21 @@ def test_a_refused_write_leaves_the_others_of_its_batch_alone(writer: Writer, tm
 
 
 def test_a_full_disk_loses_the_batch_and_nothing_else(writer: Writer, connection: apsw.Connection) -> None:
-    writer.process([lambda writer: writer.insert("things", encode_document(thing("before")))])
+    writer.process([lambda writer: writer.insert("things", encode_document(THINGS, thing("before")))])
     pages = connection.execute("PRAGMA page_count").get
     connection.execute(f"PRAGMA max_page_count = {pages + 2}")
 
     with pytest.raises(StoreUnavailable, match="full"):
         writer.process(
             [
-                lambda writer: writer.insert("things", encode_document(thing("small"))),
-                lambda writer: writer.insert("things", encode_document(thing("large", text="x" * 100_000))),
+                lambda writer: writer.insert("things", encode_document(THINGS, thing("small"))),
+                lambda writer: writer.insert("things", encode_document(THINGS, thing("large", text="x" * 100_000))),
             ]
         )
 
     assert stored_document(connection, "things", "small") is None
     connection.execute("PRAGMA max_page_count = 100000")
-    writer.process([lambda writer: writer.insert("things", encode_document(thing("small")))])
+    writer.process([lambda writer: writer.insert("things", encode_document(THINGS, thing("small")))])
     assert stored_document(connection, "things", "before") is not None
     assert stored_document(connection, "things", "small") is not None
 
@@ -78,17 +78,19 @@ def test_commits_are_synced_to_the_disk(connection: apsw.Connection) -> None:
 def test_a_writer_does_not_take_a_document_for_the_one_it_wrote_at_that_revision(
     writer: Writer, tmp_path: Path
 ) -> None:
-    writer.process([lambda writer: writer.insert("things", encode_document(thing("a")))])
-    writer.process([lambda writer: writer.replace("things", encode_document(thing("a", revision=2)), 1)])
+    writer.process([lambda writer: writer.insert("things", encode_document(THINGS, thing("a")))])
+    writer.process([lambda writer: writer.replace("things", encode_document(THINGS, thing("a", revision=2)), 1)])
     with open_connection(tmp_path / "store.db", 1.0) as connection:
         other = Writer(connection)
-        other.process([lambda other: other.replace("things", encode_document(thing("a", revision=2, name="b")), 2)])
+        other.process(
+            [lambda other: other.replace("things", encode_document(THINGS, thing("a", revision=2, name="b")), 2)]
+        )
 
     outcomes = writer.process(
         [
-            lambda writer: writer.replace("things", encode_document(thing("a", revision=3)), 2),
-            lambda writer: writer.insert("things", encode_document(thing("other", name="a"))),
-            lambda writer: writer.insert("things", encode_document(thing("b"))),
+            lambda writer: writer.replace("things", encode_document(THINGS, thing("a", revision=3)), 2),
+            lambda writer: writer.insert("things", encode_document(THINGS, thing("other", name="a"))),
+            lambda writer: writer.insert("things", encode_document(THINGS, thing("b"))),
         ]
     )
 
@@ -96,13 +98,13 @@ def test_a_writer_does_not_take_a_document_for_the_one_it_wrote_at_that_revision
 
 
 def test_a_document_that_is_written_again_and_again_is_compared_and_set_each_time(writer: Writer) -> None:
-    writer.process([lambda writer: writer.insert("things", encode_document(thing("a")))])
+    writer.process([lambda writer: writer.insert("things", encode_document(THINGS, thing("a")))])
     replaced = writer.process(
         [
-            lambda writer: writer.replace("things", encode_document(thing("a", revision=2, text="first")), 1),
-            lambda writer: writer.replace("things", encode_document(thing("a", revision=3, text="second")), 2),
-            lambda writer: writer.replace("things", encode_document(thing("a", revision=3, text="lost")), 2),
-            lambda writer: writer.replace("things", encode_document(thing("a", revision=4, text="third")), 3),
+            lambda writer: writer.replace("things", encode_document(THINGS, thing("a", revision=2, text="first")), 1),
+            lambda writer: writer.replace("things", encode_document(THINGS, thing("a", revision=3, text="second")), 2),
+            lambda writer: writer.replace("things", encode_document(THINGS, thing("a", revision=3, text="lost")), 2),
+            lambda writer: writer.replace("things", encode_document(THINGS, thing("a", revision=4, text="third")), 3),
         ]
     )
     assert replaced == [True, True, False, True]

@@ -16,7 +16,7 @@ EVERYTHING = compile_query({})
 
 async def dump(store: DocumentStore) -> str:
     """All that is kept of client credentials."""
-    documents = [await store.query(collection, EVERYTHING, limit=1000) for collection in COLLECTIONS]
+    documents = [(await store.query(collection, EVERYTHING, limit=1000)).documents for collection in COLLECTIONS]
     assert all(documents)
     return json.dumps(documents)
 
@@ -40,7 +40,9 @@ async def test_the_database_holds_neither_passwords_nor_private_keys(
     text = await dump(client_store)
     for secret in (given.password, generated.password, "PRIVATE KEY"):
         assert secret not in text
-    sealed = [document["sealedKey"] for document in await client_store.query(AUTHORITIES, EVERYTHING, limit=10)]
+    sealed = [
+        document["sealedKey"] for document in (await client_store.query(AUTHORITIES, EVERYTHING, limit=10)).documents
+    ]
     assert len(sealed) == 2
     files = [path.read_bytes() for path in tmp_path.glob("creds.db*")]
     for content in (*files, text.encode(), *(b64decode(one.partition(":")[2]) for one in sealed)):

@@ -26,7 +26,7 @@ from epr.terms import INCOMPLETE, terms_of
 from kaa_common import jsontext
 from kaa_common.errors import BadRequest, NotFound, Unavailable
 from kaa_common.serial import SerialByKey
-from kaa_common.store import Document, DocumentStore, Index, Query, Scalar
+from kaa_common.store import Document, DocumentStore, Index, Matches, Query, Scalar
 
 logger = logging.getLogger(__name__)
 
@@ -92,8 +92,11 @@ class Listing:
         behind = None if after is None else _position_of(after)
         await self._check_filter(search)
         plan = await self._plan(search)
-        documents = await self._documents(plan, offset, limit, behind)
-        if after is None and len(documents) < limit and (documents or offset == 0):
+        found = await self._found(plan, offset, limit, behind)
+        documents = found.documents
+        if found.total is not None:
+            total = found.total
+        elif after is None and len(documents) < limit and (documents or offset == 0):
             total = offset + len(documents)
         else:
             counted = await self._count(plan)
@@ -154,16 +157,17 @@ class Listing:
                 return False
         return True
 
-    async def _documents(self, plan: _Plan, offset: int, limit: int, behind: Document | None) -> list[Document]:
+    async def _found(self, plan: _Plan, offset: int, limit: int, behind: Document | None) -> Matches:
         start, skipped = behind, offset
         if behind is None and offset >= REMEMBERED_FROM and (end := self._ends.get((plan.key, offset))) is not None:
             start, skipped = end, 0
         if plan.query is None:
-            documents = await self._store.page(
+            page = await self._store.page(
                 ENDPOINTS, plan.index, equals=plan.equals, after=start, offset=skipped, limit=limit
             )
+            found = Matches(page)
         else:
-            documents = await self._store.query(
+            found = await self._store.query(
                 ENDPOINTS,
                 plan.query,
                 index=plan.index,
@@ -172,9 +176,9 @@ class Listing:
                 offset=skipped,
                 limit=limit,
             )
-        if behind is None and len(documents) == limit and offset + limit >= REMEMBERED_FROM:
-            self._ends[plan.key, offset + limit] = {name: documents[-1].get(name) for name in _ORDER}
-        return documents
+        if behind is None and len(found.documents) == limit and offset + limit >= REMEMBERED_FROM:
+            self._ends[plan.key, offset + limit] = {name: found.documents[-1].get(name) for name in _ORDER}
+        return found
 
     async def _count(self, plan: _Plan) -> int:
         async with self._counting.turn(plan.key):

@@ -32,7 +32,10 @@ BY_TERM = Index("by_term", ("state", "tenant", "terms", "application"))
 BY_FILTERS_GENERATION = Index("by_filters_generation", ("state", "tenant", "application", "filters_generation"))
 BY_HOLDER = Index("by_holder", ("held_by",))
 ENDPOINTS = Collection(
-    "endpoints", (BY_APPLICATION, BY_APP_VERSION, BY_FILTER, BY_TERM, BY_FILTERS_GENERATION, BY_HOLDER, PENDING)
+    "endpoints",
+    (BY_APPLICATION, BY_APP_VERSION, BY_FILTER, BY_TERM, BY_FILTERS_GENERATION, BY_HOLDER, PENDING),
+    queried=("metadata", "application_version", "application", "tenant", "state"),
+    keyed="metadata",
 )
 
 REVISION_HEADER = "Kaa-Endpoint-Revision"

@@ -18,7 +18,6 @@ from typing import Any, Final
 from epr.filters.queries import compile_filter_query
 from epr.metadata import check_keys
 from epr.terms import term
-from epr.texts import texts_of
 from kaa_common import jsontext
 from kaa_common.errors import BadRequest
 from kaa_common.store import Document, Query, compile_query
@@ -59,7 +58,7 @@ def conditions_of(search: Search, *, with_terms: bool = True) -> Conditions:
     if found is not None and len(clauses) == 1 and _is_term_alone(written_out) and not search.multi_filter:
         return Conditions(query=None, term=found)
     parts = [part for part in (written_out, _multi_filter(search)) if part]
-    return Conditions(query=_compiled({"$and": parts}) if parts else None, term=found)
+    return Conditions(query=compile_query({"$and": parts}) if parts else None, term=found)
 
 
 def narrowed(query: Query, search: Search) -> Query:
@@ -71,11 +70,7 @@ def narrowed(query: Query, search: Search) -> Query:
         parts.append({"application_version": search.app_version})
     if search.filter_id is not None:
         parts.append({"filters": search.filter_id})
-    return _compiled({"$and": parts}) if len(parts) > 1 else query
-
-
-def _compiled(query: Document) -> Query:
-    return compile_query(query, texts_of(query))
+    return compile_query({"$and": parts}) if len(parts) > 1 else query
 
 
 EVERYTHING: Final = compile_query({})

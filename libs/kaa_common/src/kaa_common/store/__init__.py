@@ -14,12 +14,12 @@ from kaa_common.store.port import (
     DuplicateKey,
     Index,
     InvalidDocument,
+    Matches,
     Query,
     QueryError,
     Scalar,
     StoreError,
     StoreUnavailable,
-    Texts,
 )
 
 __all__ = [
@@ -32,11 +32,11 @@ __all__ = [
     "DuplicateKey",
     "Index",
     "InvalidDocument",
+    "Matches",
     "Query",
     "QueryError",
     "Scalar",
     "StoreError",
     "StoreUnavailable",
-    "Texts",
     "compile_query",
 ]

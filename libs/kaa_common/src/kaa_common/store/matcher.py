@@ -18,7 +18,7 @@ from typing import Any, Final
 import orjson
 
 from kaa_common.store.documents import MISSING, check_value, values_at
-from kaa_common.store.port import Document, InvalidDocument, Query, QueryError, Texts
+from kaa_common.store.port import Document, InvalidDocument, Query, QueryError
 from kaa_common.store.regex import compile_pattern
 
 MAX_QUERY_BYTES: Final = 16 * 1024  # a filter is evaluated for every change of every endpoint of an application
@@ -32,11 +32,8 @@ Bind = Callable[[Test, bool], Predicate]
 LOGICAL: Final = frozenset({"$and", "$or", "$nor"})
 
 
-def compile_query(source: Document, texts: Texts = ()) -> Query:
-    """Check a query and compile it; raise QueryError with the reason if it is not in the subset.
-
-    Whoever knows how the documents are made may say which `texts` those have that match.
-    """
+def compile_query(source: Document) -> Query:
+    """Check a query and compile it; raise QueryError with the reason if it is not in the subset."""
     try:
         check_value(source, MAX_QUERY_NESTING)
         size = len(orjson.dumps(source))
@@ -46,7 +43,7 @@ def compile_query(source: Document, texts: Texts = ()) -> Query:
         raise QueryError("the query is not valid UTF-8") from exc
     if size > MAX_QUERY_BYTES:
         raise QueryError(f"the query is longer than {MAX_QUERY_BYTES} bytes")
-    return Query(source=source, matches=_compile_query(source), texts=texts)
+    return Query(source=source, matches=_compile_query(source))
 
 
 def is_condition(value: Any) -> bool:

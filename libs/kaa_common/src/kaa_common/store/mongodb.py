@@ -44,6 +44,7 @@ from kaa_common.store.port import (
     DuplicateKey,
     Index,
     InvalidDocument,
+    Matches,
     Query,
     QueryError,
     Scalar,
@@ -235,7 +236,7 @@ class MongoStore:
         after: str | None = None,
         offset: int = 0,
         limit: int,
-    ) -> list[Document]:
+    ) -> Matches:
         """See `DocumentStore.query`."""
         check_range(index, equals, offset, limit)
         condition = _narrowed(index, equals, query)
@@ -243,7 +244,7 @@ class MongoStore:
             condition["$and"].append({PRIMARY_KEY: {"$gt": after}})
         with _translated():
             cursor = self._documents(collection).find(condition, sort=[(PRIMARY_KEY, ASCENDING)])
-            return [decode_value(document) for document in await cursor.skip(offset).limit(limit).to_list()]
+            return Matches([decode_value(document) for document in await cursor.skip(offset).limit(limit).to_list()])
 
     async def count(
         self,

@@ -88,13 +88,13 @@ class Collection:
 
     name: str
     indexes: tuple[Index, ...] = ()
+    queried: tuple[str, ...] = ()
+    """Members that queries without an index look into, those of most queries first."""
+    keyed: str | None = None
+    """The one of these that holds an array of objects `{"key", "value"}`, each key once."""
 
     def __post_init__(self) -> None:
         _check_name(self.name)
-
-
-Texts = tuple[tuple[str, ...], ...]
-"""Groups of patterns of SQL's LIKE, with `\\` before what stands for itself. Upper and lower case are one there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +103,15 @@ class Query:
 
     source: Document
     matches: Callable[[Document], bool]
-    texts: Texts = ()
-    """A hint for a store that keeps text: the JSON of each document that matches has a text of each of these groups."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """A page of what matches a query."""
+
+    documents: list[Document]
+    total: int | None = None
+    """How many match in all, where the store came to know that on its way."""
 
 
 class DocumentStore(Protocol):
@@ -192,7 +199,7 @@ class DocumentStore(Protocol):
         after: str | None = None,
         offset: int = 0,
         limit: int,
-    ) -> list[Document]:
+    ) -> Matches:
         """Return up to `limit` (<= MAX_PAGE) documents that match, in the order of `_id`, those behind `after` only.
 
         `index` and `equals` narrow the search beforehand; it is quickest when `equals` has all fields of the index.

@@ -19,6 +19,7 @@ from kaa_common.store.port import (
     Collection,
     Document,
     Index,
+    Matches,
     Query,
     Scalar,
 )
@@ -86,12 +87,12 @@ class SqliteStore:
 
     async def insert(self, collection: Collection, document: Document) -> None:
         """See `DocumentStore.insert`."""
-        stored = encode_document(document)
+        stored = encode_document(collection, document)
         await self._writer.submit(lambda writer: writer.insert(collection.name, stored))
 
     async def replace(self, collection: Collection, document: Document, expected_revision: int) -> bool:
         """See `DocumentStore.replace`."""
-        stored = encode_document(document)
+        stored = encode_document(collection, document)
         return await self._writer.submit(lambda writer: writer.replace(collection.name, stored, expected_revision))
 
     async def delete(self, collection: Collection, document_id: str, expected_revision: int | None) -> bool:
@@ -128,11 +129,11 @@ class SqliteStore:
         after: str | None = None,
         offset: int = 0,
         limit: int,
-    ) -> list[Document]:
+    ) -> Matches:
         """See `DocumentStore.query`."""
         check_range(index, equals, offset, limit)
         return await self._scans.submit(
-            lambda reader: reader.query(collection.name, query, index, equals, after or "", offset, limit)
+            lambda reader: reader.query(collection, query, index, equals, after or "", offset, limit)
         )
 
     async def count(
@@ -146,7 +147,7 @@ class SqliteStore:
     ) -> int:
         """See `DocumentStore.count`."""
         check_range(index, equals)
-        return await self._scans.submit(lambda reader: reader.count(collection.name, index, equals, query, limit))
+        return await self._scans.submit(lambda reader: reader.count(collection, index, equals, query, limit))
 
     async def distinct(
         self, collection: Collection, path: str, *, index: Index, equals: Sequence[Scalar], limit: int

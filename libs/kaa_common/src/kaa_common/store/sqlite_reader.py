@@ -1,32 +1,26 @@
-"""The reading side of an SQLite file: lookups, pages, scans.
+"""The reading side of an SQLite file: lookups and pages.
 
 A batch reads one snapshot, taken after everything was acknowledged that its callers could know of. SQLite looks at the
 clock while it works, so that a scan ends with its deadline and not when the collection does.
 """
 # ruff: noqa: S608 - the names put into statements were checked by Collection and Index, and are quoted
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from itertools import chain, islice
+from itertools import islice
 from time import monotonic
 from typing import Any, Final
 
 import apsw
-import orjson
 
 from kaa_common.store.documents import values_at
 from kaa_common.store.gathering import Work
-from kaa_common.store.index_keys import END, Position, encode_values, keys_of
-from kaa_common.store.port import Document, Index, Query, Scalar, StoreUnavailable, Texts
-from kaa_common.store.sqlite_file import stored_document, table_of
+from kaa_common.store.index_keys import END, Position, encode_values
+from kaa_common.store.port import Collection, Document, Index, Matches, Query, Scalar, StoreUnavailable
+from kaa_common.store.sqlite_file import decode_document, stored_document, table_of
+from kaa_common.store.sqlite_scan import Scan
 
-MAX_CANDIDATES: Final = 1_000
-"""Documents that are looked for by what their text has; more of them are matched one by one in their order."""
-NARROW: Final = 2_000
-"""Entries of an index that are sooner read than the text of all documents."""
-
-_STEPS_BETWEEN_CLOCK_READINGS: Final = 200  # steps of SQLite's machine: some 40 documents of a scan
-_HAS_TEXT: Final = r"body LIKE ? ESCAPE '\'"
+_STEPS_BETWEEN_CLOCK_READINGS: Final = 5_000  # steps of SQLite's machine: some 500 documents of a scan
 
 
 class Reader:
@@ -35,11 +29,12 @@ class Reader:
     def __init__(self, connection: apsw.Connection, deadline: float) -> None:
         self._connection = connection
         self._deadline = deadline
+        self._until = 0.0
 
     def process(self, batch: Sequence[Work["Reader"]]) -> list[Any]:  # Any: each work's own answer, or its exception
         """Do all of it on one snapshot, within the deadline."""
-        limit = monotonic() + self._deadline
-        self._connection.set_progress_handler(lambda: monotonic() > limit, _STEPS_BETWEEN_CLOCK_READINGS)
+        until = self._until = monotonic() + self._deadline
+        self._connection.set_progress_handler(lambda: monotonic() > until, _STEPS_BETWEEN_CLOCK_READINGS)
         self._connection.execute("BEGIN")
         try:
             return [self._outcome_of(work) for work in batch]
@@ -64,7 +59,7 @@ class Reader:
         for document_id in ids:
             stored = stored_document(self._connection, collection, document_id)
             if stored is not None:
-                found[document_id] = orjson.loads(stored.body)
+                found[document_id] = stored.document()
         return found
 
     def page(
@@ -91,33 +86,36 @@ class Reader:
         direction = "DESC" if descending else "ASC"
         rows = self._connection.execute(
             # What the offset skips is read from the index alone.
-            f"SELECT body FROM (SELECT key, id FROM {keys} AS i WHERE {low} AND {high} "
+            f"SELECT body, json(queried) FROM (SELECT key, id FROM {keys} AS i WHERE {low} AND {high} "
             f"ORDER BY key {direction}, id {direction} LIMIT :limit OFFSET :offset) AS i "
             f"CROSS JOIN {documents} AS d ON d.id = i.id ORDER BY key {direction}, i.id {direction}",
             parameters,
         )
-        return [orjson.loads(body) for (body,) in rows]
+        return [decode_document(body, queried) for body, queried in rows]
 
     def query(
         self,
-        collection: str,
+        collection: Collection,
         query: Query,
         index: Index | None,
         equals: Sequence[Scalar],
         after: str,
         offset: int,
         limit: int,
-    ) -> list[Document]:
-        with closing(self._scan(collection, query, index, equals, after)) as documents:
-            return list(islice(filter(query.matches, documents), offset, offset + limit))
+    ) -> Matches:
+        return Scan(self._connection, self._until, collection, query, index, equals).page(after, offset, limit)
 
     def count(
-        self, collection: str, index: Index | None, equals: Sequence[Scalar], query: Query | None, limit: int | None
+        self,
+        collection: Collection,
+        index: Index | None,
+        equals: Sequence[Scalar],
+        query: Query | None,
+        limit: int | None,
     ) -> int:
         if query is not None:
-            with closing(self._scan(collection, query, index, equals, "")) as documents:
-                return sum(1 for _ in islice(filter(query.matches, documents), limit))
-        return self._count(collection, index, equals, limit)
+            return Scan(self._connection, self._until, collection, query, index, equals).count(limit)
+        return self._count(collection.name, index, equals, limit)
 
     def _count(self, collection: str, index: Index | None, equals: Sequence[Scalar], limit: int | None) -> int:
         parameters: tuple[bytes, ...] = ()
@@ -135,62 +133,16 @@ class Reader:
     ) -> frozenset[str]:
         prefix, parts = encode_values(equals), path.split(".")
         keys, documents = table_of(collection, index.name), table_of(collection)
-        bodies = self._connection.execute(
-            f"SELECT body FROM {keys} AS i CROSS JOIN {documents} AS d ON d.id = i.id WHERE key >= ? AND key < ?",
+        rows = self._connection.execute(
+            f"SELECT body, json(queried) FROM {keys} AS i CROSS JOIN {documents} AS d ON d.id = i.id "
+            "WHERE key >= ? AND key < ?",
             (prefix, prefix + END),
         )
         found: set[str] = set()
-        with closing(bodies):
-            for (body,) in bodies:
-                values = values_at(orjson.loads(body), parts, elements=True)
+        with closing(rows):
+            for body, queried in rows:
+                values = values_at(decode_document(body, queried), parts, elements=True)
                 found.update(value for value in values if isinstance(value, str))
                 if len(found) >= limit:
                     break
         return frozenset(islice(found, limit))
-
-    def _scan(
-        self, collection: str, query: Query, index: Index | None, equals: Sequence[Scalar], after: str
-    ) -> Generator[Document, None, None]:
-        """Yield what may match, in the order of the ids."""
-        is_narrow = index is not None and self._count(collection, index, equals, NARROW + 1) <= NARROW
-        candidates = None if is_narrow else self._candidates(collection, query.texts)
-        if candidates is None:
-            with closing(self._in_order(collection, index, equals, after)) as bodies:
-                yield from (orjson.loads(body) for (body,) in bodies)
-            return
-        fields = () if index is None else index.fields[: len(equals)]
-        key = encode_values(equals)
-        behind = sorted((name for name in candidates if name.encode() > after.encode()), key=str.encode)
-        for document in self.get(collection, behind).values():
-            if not fields or key in keys_of(fields, document):
-                yield document
-
-    def _candidates(self, collection: str, texts: Texts) -> list[str] | None:
-        """Return the ids of the documents that have these texts; None when they are many, or no text is known.
-
-        Rows as they lie in the file are read ten times as fast as in the order of an index.
-        """
-        if not texts:
-            return None
-        condition = " AND ".join(f"({' OR '.join([_HAS_TEXT] * len(group))})" for group in texts)
-        statement = f"SELECT id FROM {table_of(collection)} WHERE {condition} LIMIT {MAX_CANDIDATES + 1}"
-        rows = self._connection.execute(statement, list(chain.from_iterable(texts))).fetchall()
-        return None if len(rows) > MAX_CANDIDATES else [str(row[0]) for row in rows]
-
-    def _in_order(self, collection: str, index: Index | None, equals: Sequence[Scalar], after: str) -> apsw.Cursor:
-        """Return the bodies in the order of their ids."""
-        documents = table_of(collection)
-        if index is None:
-            return self._connection.execute(f"SELECT body FROM {documents} WHERE id > ? ORDER BY id", (after,))
-        keys, prefix = table_of(collection, index.name), encode_values(equals)
-        if len(equals) == len(index.fields):  # the rows of one key are in the order of their ids already
-            return self._connection.execute(
-                f"SELECT body FROM {keys} AS i CROSS JOIN {documents} AS d ON d.id = i.id "
-                "WHERE key = ? AND i.id > ? ORDER BY i.id",
-                (prefix, after),
-            )
-        return self._connection.execute(
-            f"SELECT body FROM {documents} WHERE id > ? AND id IN (SELECT id FROM {keys} WHERE key >= ? AND key < ?) "
-            "ORDER BY id",
-            (after, prefix, prefix + END),
-        )

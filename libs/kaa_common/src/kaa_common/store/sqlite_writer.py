@@ -26,11 +26,12 @@ from kaa_common.store.port import (
     StoreError,
     StoreUnavailable,
 )
-from kaa_common.store.sqlite_file import NewDocument, stored_document, table_of
+from kaa_common.store.sqlite_file import NewDocument, decode_document, formed, lay_out, stored_document, table_of
 
 MAX_WRITTEN_CHARACTERS: Final = 4 * 1024 * 1024
 """Of JSON text that a writer remembers having written."""
 
+Row = tuple[str, str | None]  # the texts of the body and of the queried members
 KeyChange = tuple[Index, set[bytes], set[bytes]]  # an index, the keys to remove, the keys to add
 
 
@@ -43,7 +44,7 @@ class Writer:
         self._sources: dict[str, dict[str, list[Index]]] = {}
         """The members of a document that keys are made of, and the indexes that each of them is for."""
         self._schema_version = -1
-        self._written: Recent[tuple[str, str], tuple[str, bytes]] = Recent(MAX_WRITTEN_CHARACTERS)
+        self._written: Recent[tuple[str, str], tuple[str, str | None, bytes]] = Recent(MAX_WRITTEN_CHARACTERS)
         """The texts of documents written lately, and what their keys are made of."""
 
     def process(self, batch: Sequence[Work["Writer"]]) -> list[Any]:  # Any: each work's own answer, or its StoreError
@@ -83,10 +84,7 @@ class Writer:
         self._connection.execute("SAVEPOINT ensure")
         try:
             for collection in collections:
-                self._connection.execute(
-                    f"CREATE TABLE IF NOT EXISTS {table_of(collection.name)} "
-                    "(id TEXT PRIMARY KEY NOT NULL, revision INTEGER NOT NULL, body TEXT NOT NULL)"
-                )
+                self._ensure_table(table_of(collection.name))
                 for index in collection.indexes:
                     self._ensure_index(collection, index)
         except BaseException:
@@ -95,6 +93,14 @@ class Writer:
         finally:
             self._connection.execute("RELEASE ensure")
             self._read_catalogue()
+
+    def _ensure_table(self, table: str) -> None:
+        self._connection.execute(
+            f"CREATE TABLE IF NOT EXISTS {table} "
+            "(id TEXT PRIMARY KEY NOT NULL, revision INTEGER NOT NULL, queried BLOB, body TEXT NOT NULL)"
+        )
+        if "queried" not in [name for _, name, *_ in self._connection.execute(f"PRAGMA table_info({table})")]:
+            self._connection.execute(f"ALTER TABLE {table} ADD COLUMN queried BLOB")
 
     def _ensure_index(self, collection: Collection, index: Index) -> None:
         existing = {index.name: index for index in self._indexes.get(collection.name, [])}
@@ -110,29 +116,32 @@ class Writer:
             'INSERT INTO "_indexes" VALUES (?, ?, ?, ?)',
             (collection.name, index.name, orjson.dumps(index.fields).decode(), index.unique),
         )
-        for document_id, body in self._connection.execute(f"SELECT id, body FROM {table_of(collection.name)}"):
-            for key in keys_of(index.fields, orjson.loads(body)):
+        rows = self._connection.execute(f"SELECT id, body, json(queried) FROM {table_of(collection.name)}")
+        for document_id, body, queried in rows:
+            for key in keys_of(index.fields, decode_document(body, queried)):
                 self._check_free(collection.name, index, key)
                 self._connection.execute(f"INSERT INTO {table} VALUES (?, ?)", (key, document_id))
 
     def insert(self, collection: str, new: NewDocument) -> None:
-        document = read_back(new.body, new.document)
+        document = read_back(new.text, new.document)
         document_id = document[PRIMARY_KEY]
         if stored_document(self._connection, collection, document_id) is not None:
             raise DuplicateKey(collection, PRIMARY_KEY)
         changes = self._key_changes(collection, None, document)
         self._connection.execute(
-            f"INSERT INTO {table_of(collection)} VALUES (?, ?, ?)", (document_id, document["revision"], new.body)
+            f"INSERT INTO {table_of(collection)} (id, revision, body, queried) VALUES (?1, ?2, ?3, {formed('?4')})",
+            (document_id, document["revision"], *lay_out(new)),
         )
         self._change_keys(collection, document_id, changes)
 
     def replace(self, collection: str, new: NewDocument, expected_revision: int) -> bool:
-        document = read_back(new.body, new.document)
-        return self._replace_written(collection, document, new.body, expected_revision) or self._replace_stored(
-            collection, document, new.body, expected_revision
+        document = read_back(new.text, new.document)
+        row = lay_out(new)
+        return self._replace_written(collection, document, row, expected_revision) or self._replace_stored(
+            collection, document, row, expected_revision
         )
 
-    def _replace_written(self, collection: str, document: Document, body: str, expected_revision: int) -> bool:
+    def _replace_written(self, collection: str, document: Document, row: Row, expected_revision: int) -> bool:
         """Replace what this writer wrote last, if it is still there, bit for bit, and has the same keys.
 
         That needs neither reading nor any change of an index.
@@ -140,24 +149,25 @@ class Writer:
         document_id = document[PRIMARY_KEY]
         sources = orjson.dumps([document.get(field) for field in self._sources.get(collection, ())])
         written = self._written.pop((collection, document_id))
-        self._written.put((collection, document_id), (body, sources), len(body))
-        if written is None or written[1] != sources:
+        self._written.put((collection, document_id), (*row, sources), len(row[0]) + len(row[1] or ""))
+        if written is None or written[2] != sources:
             return False
-        replaced = self._connection.execute(
-            f"UPDATE {table_of(collection)} SET revision = ?, body = ? WHERE id = ? AND revision = ? AND body = ?",
-            (document["revision"], body, document_id, expected_revision, written[0]),
+        self._connection.execute(
+            f"UPDATE {table_of(collection)} SET revision = ?1, body = ?2, queried = {formed('?3')} "
+            f"WHERE id = ?4 AND revision = ?5 AND body = ?6 AND queried IS {formed('?7')}",
+            (document["revision"], *row, document_id, expected_revision, *written[:2]),
         )
-        return replaced.rowcount == 1
+        return self._connection.changes() == 1
 
-    def _replace_stored(self, collection: str, document: Document, body: str, expected_revision: int) -> bool:
+    def _replace_stored(self, collection: str, document: Document, row: Row, expected_revision: int) -> bool:
         document_id = document[PRIMARY_KEY]
         stored = stored_document(self._connection, collection, document_id)
         if stored is None or stored.revision != expected_revision:
             return False
-        changes = self._key_changes(collection, orjson.loads(stored.body), document)
+        changes = self._key_changes(collection, stored.document(), document)
         self._connection.execute(
-            f"UPDATE {table_of(collection)} SET revision = ?, body = ? WHERE rowid = ?",
-            (document["revision"], body, stored.row),
+            f"UPDATE {table_of(collection)} SET revision = ?1, body = ?2, queried = {formed('?3')} WHERE rowid = ?4",
+            (document["revision"], *row, stored.row),
         )
         self._change_keys(collection, document_id, changes)
         return True
@@ -166,7 +176,7 @@ class Writer:
         stored = stored_document(self._connection, collection, document_id)
         if stored is None or expected_revision not in (None, stored.revision):
             return False
-        changes = self._key_changes(collection, orjson.loads(stored.body), None)
+        changes = self._key_changes(collection, stored.document(), None)
         self._connection.execute(f"DELETE FROM {table_of(collection)} WHERE rowid = ?", (stored.row,))
         self._change_keys(collection, document_id, changes)
         return True

@@ -1,0 +1,134 @@
+"""A search through the documents of an SQLite file for what matches a query.
+
+SQLite looks for what may match (`sqlite_queries`), and the matcher judges that. Rows are read as they lie in the file,
+ten times as fast as in the order of an index: when few may match, these are all there is to judge. When many may, a
+page is soon full in the order of ids, and to count them only what SQLite is not certain of has to be judged.
+"""
+# ruff: noqa: S608 - the names put into statements were checked by Collection and Index, and are quoted
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from itertools import islice
+from time import monotonic
+from typing import Any, Final
+
+import apsw
+
+from kaa_common.store.index_keys import END, encode_values, keys_of
+from kaa_common.store.port import Collection, Document, Index, Matches, Query, Scalar, StoreUnavailable
+from kaa_common.store.sqlite_conditions import Condition, Parameters
+from kaa_common.store.sqlite_file import decode_document, stored_document, table_of
+from kaa_common.store.sqlite_queries import condition_of
+
+MAX_CANDIDATES: Final = 1_000
+"""Documents that may match and are looked for wherever they lie; of more, a page is found in the order of ids."""
+NARROW: Final = 2_000
+"""Entries of an index whose documents are sooner looked up than all documents are read."""
+
+
+class Scan:
+    """What a query finds among the documents under an equality."""
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        until: float,
+        collection: Collection,
+        query: Query,
+        index: Index | None,
+        equals: Sequence[Scalar],
+    ) -> None:
+        self._connection = connection
+        self._until = until
+        self._collection = collection.name
+        self._documents = table_of(collection.name)
+        self._parameters = Parameters()
+        self._matches = query.matches
+        self._condition = condition_of(query.source, collection, self._parameters)
+        if index is not None and equals:
+            self._narrow_to(index, equals, query.source, collection)
+
+    def page(self, after: str, offset: int, limit: int) -> Matches:
+        """In the order of ids. The total is known when all that may match was judged."""
+        candidates = self._candidates()
+        if candidates is None:
+            with closing(self._rows(self._condition.possible, after)) as documents:
+                return Matches(list(islice(self._matching(documents), offset, offset + limit)))
+        page: list[Document] = []
+        total = 0
+        for document in self._matching(self._those(candidates, after)):
+            if offset <= total < offset + limit:
+                page.append(document)
+            total += 1
+        return Matches(page, None if after else total)
+
+    def count(self, limit: int | None) -> int:
+        condition = self._condition
+        if condition.certain != "0":
+            bounded = (
+                f"SELECT {condition.certain} AS c FROM {self._documents} AS d WHERE {condition.possible} LIMIT :limit"
+            )
+            statement = f"SELECT count(*), ifnull(sum(c), 0) FROM ({bounded})"
+            possible, certain = self._execute(statement, limit=-1 if limit is None else limit).get
+            if possible == certain:
+                return int(possible)
+            if limit is None:
+                with closing(self._rows(f"{condition.possible} AND NOT {condition.certain}")) as documents:
+                    return int(certain) + sum(1 for _ in self._matching(documents))
+        with closing(self._rows(condition.possible)) as documents:
+            return sum(1 for _ in islice(self._matching(documents), limit))
+
+    def _narrow_to(self, index: Index, equals: Sequence[Scalar], query: Document, collection: Collection) -> None:
+        """Have the condition say what the index does."""
+        keys, prefix, fields = (
+            table_of(self._collection, index.name),
+            encode_values(equals),
+            index.fields[: len(equals)],
+        )
+        self._parameters.values |= {"low": prefix, "high": prefix + END}
+        inside = f"SELECT id FROM {keys} WHERE key >= :low AND key < :high"
+        if self._are_few(inside, NARROW):
+            self._condition &= Condition.exactly(f"d.id IN ({inside})")
+        elif {*fields} <= {*collection.queried}:
+            matches = self._matches
+            self._matches = lambda document: matches(document) and prefix in keys_of(fields, document)
+            equality = dict(zip(fields, equals, strict=True))
+            self._condition = condition_of({"$and": [query, equality]}, collection, self._parameters)
+        else:
+            # The plus keeps SQLite from looking up each of these ids.
+            self._condition &= Condition.exactly(f"+d.id IN ({inside})")
+
+    def _are_few(self, ids: str, few: int) -> bool:
+        return int(self._execute(f"SELECT count(*) FROM ({ids} LIMIT {few + 1})").get) <= few
+
+    def _candidates(self) -> list[str] | None:
+        """Return the ids of all that may match; None when they are many."""
+        statement = (
+            f"SELECT d.id FROM {self._documents} AS d WHERE {self._condition.possible} LIMIT {MAX_CANDIDATES + 1}"
+        )
+        rows = self._execute(statement).fetchall()
+        return None if len(rows) > MAX_CANDIDATES else [str(row[0]) for row in rows]
+
+    def _those(self, candidates: Sequence[str], after: str) -> Iterator[Document]:
+        for document_id in sorted((one for one in candidates if one.encode() > after.encode()), key=str.encode):
+            stored = stored_document(self._connection, self._collection, document_id)
+            if stored is not None:
+                yield stored.document()
+
+    def _rows(self, condition: str, after: str | None = None) -> Generator[Document, None, None]:
+        """Yield the documents for which that holds, as they lie in the file or in the order of ids."""
+        in_order = "" if after is None else " AND d.id > :after ORDER BY d.id"
+        statement = f"SELECT d.body, json(d.queried) FROM {self._documents} AS d WHERE {condition}{in_order}"
+        with closing(self._execute(statement, after=after)) as rows:
+            for body, queried in rows:
+                yield decode_document(body, queried)
+
+    def _matching(self, documents: Iterable[Document]) -> Iterator[Document]:
+        for document in documents:
+            if monotonic() > self._until:
+                raise StoreUnavailable("SQLite: the search did not end in time")
+            if self._matches(document):
+                yield document
+
+    def _execute(self, statement: str, **parameters: Any) -> apsw.Cursor:  # Any: whatever SQLite can be given
+        return self._connection.execute(statement, self._parameters.values | parameters)
