@@ -1,7 +1,6 @@
 import contextlib
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import FrozenInstanceError
 from io import BytesIO
 from typing import Any
 
@@ -256,9 +255,7 @@ def test_blocks_that_tell_their_size_are_read() -> None:
     assert decode(KettleReport, report[:-3] + b"\x01\x04\x02x\x02\x02y\x00" + b"\x00\x00").tags == ("x", "y")
 
 
-def test_a_record_cannot_be_changed_and_names_its_fields() -> None:
-    with pytest.raises(FrozenInstanceError):
-        setattr(REPORT, "level", 8)  # noqa: B010 # an ordinary assignment would not pass the type check
+def test_a_record_names_its_fields() -> None:
     with pytest.raises(TypeError):
         First("c-1", 200)  # type: ignore[call-arg] # positional on purpose
 

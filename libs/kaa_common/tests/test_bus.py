@@ -1,6 +1,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -193,22 +194,28 @@ async def test_a_header_that_would_be_two_is_refused(bus: NatsBus) -> None:
 
 
 async def test_a_server_that_speaks_something_else_is_left_and_tried_again() -> None:
-    connections = 0
+    begun = ended = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal connections
-        connections += 1
-        writer.write(b'INFO {"max_payload": 100}\r\n')
-        async for line in reader:
-            if line == b"PING\r\n":
-                writer.write(b"PONG\r\n")
-                await asyncio.sleep(0.05)
-                writer.write(b"HTTP/1.1 400 Bad Request\r\n")
+        nonlocal begun, ended
+        begun += 1
+        with suppress(ConnectionError):
+            writer.write(b'INFO {"max_payload": 100}\r\n')
+            async for line in reader:
+                if line == b"PING\r\n":
+                    writer.write(b"PONG\r\n")
+                    await asyncio.sleep(0.05)
+                    writer.write(b"HTTP/1.1 400 Bad Request\r\n")
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        ended += 1
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server, connect(f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}", "test"):
-        await until(lambda: connections > 1)
+    async with server:
+        async with connect(f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}", "test"):
+            await until(lambda: ended > 0 and begun > 1)
+        await until(lambda: ended == begun)
 
 
 async def test_a_publish_is_refused_when_too_much_waits_to_be_sent(

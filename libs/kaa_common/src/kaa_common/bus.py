@@ -12,8 +12,8 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Protocol
+from types import MappingProxyType
+from typing import Final, NamedTuple, Protocol
 
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
@@ -37,12 +37,14 @@ FLUSH_TIMEOUT = 1.0
 _NOT_REACHABLE = "the message bus is not reachable"
 
 
-@dataclass(frozen=True, slots=True)
-class BusMessage:
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class BusMessage(NamedTuple):
     subject: str
     data: bytes
     reply: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = NO_HEADERS
 
 
 Handler = Callable[[BusMessage], Awaitable[None] | None]

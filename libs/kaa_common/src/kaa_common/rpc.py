@@ -10,16 +10,16 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from itertools import count
-from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from cachetools import LRUCache, TTLCache
 
 from kaa_common import log
 from kaa_common.avro import DecodeError, decode, encode, leading_string
-from kaa_common.bus import Bus, BusMessage, Handler
+from kaa_common.bus import NO_HEADERS, Bus, BusMessage, Handler
 from kaa_common.clock import Deadline, now_ms
 from kaa_common.errors import DeadlineExceeded, PayloadTooLarge, TooManyRequests, Unavailable, status_of
 from kaa_common.messages.declared import (
@@ -51,12 +51,11 @@ SERVE_CONCURRENCY = 512
 ResponseType = TypeVar("ResponseType", bound=Answer)
 
 
-@dataclass(frozen=True, slots=True)
-class Reply(Generic[ResponseType]):
+class Reply(NamedTuple, Generic[ResponseType]):
     """A response, and the headers to send with it: what the RFC's record cannot carry."""
 
     message: ResponseType
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = NO_HEADERS
 
 
 @dataclass(slots=True)

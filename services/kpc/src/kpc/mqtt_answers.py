@@ -6,7 +6,7 @@ user properties; a request with a Response Topic is answered there too, and firs
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kpc.edge import Outcome
 from kpc.kp1 import ERROR, STATUS, error_payload
@@ -17,8 +17,7 @@ from kpc.mqtt.versions import Version
 NOT_TEXT = Outcome(status_code=400, reason_phrase="the payload is no UTF-8 text, which its format indicator calls it")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(NamedTuple):
     """One message to the client that asked."""
 
     topic: str

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import NamedTuple
 
 from prometheus_client import Counter
 
@@ -63,8 +64,7 @@ class _Kept:
 Check = Callable[[AppVersion, Deadline], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Guesser:
+class Guesser(NamedTuple):
     """Somebody who shows tokens, and may get only so many wrong."""
 
     guesses: Budget
