@@ -31,7 +31,7 @@ PENDING: Final = Index("pending", ("pending",))
 
 MAX_UNSETTLED: Final = 512
 """Documents whose events are published and not taken out yet; they are kept in memory, so callers wait beyond that."""
-CONFIRM_PAUSE: Final = 0.03
+CONFIRM_PAUSE: Final = 0.01
 """Seconds between two questions to the server whether it has what was published: one for many events."""
 TAKE_OUT_AFTER: Final = 0.5
 """Seconds that confirmed events stay in their document: one that changes again within them needs no write for it."""
