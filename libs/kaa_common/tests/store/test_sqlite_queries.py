@@ -125,6 +125,7 @@ def verdict(connection: apsw.Connection, query: Document, document: Document) ->
     try:
         Writer(connection).insert(THINGS.name, encode_document(THINGS, document))
         stored = stored_document(connection, THINGS.name, document["_id"])
+        assert not connection.execute("SELECT count(*) FROM things WHERE instr(queried, x'00') > 0").get
         assert stored is not None
         assert repr(stored.document()) == repr(document)
         parameters = Parameters()

@@ -14,6 +14,7 @@ Where the keyed member is no such array, or the row older than the column, it is
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Final, NamedTuple
@@ -21,18 +22,21 @@ from typing import Any, Final, NamedTuple
 import apsw
 import orjson
 
-from kaa_common.store.documents import encode_json
+from kaa_common.store.documents import check_identity, dump_parts, encode_json
 from kaa_common.store.port import Collection, Document, StoreUnavailable
 
 _PAUSE_FOR_LOCK: Final = 0.01
+_SHORT: Final = 256
+"""Characters of JSON text whose own form needs no size of several bytes."""
+_ENTRY: Final = ("key", "value")
 
 
 class NewDocument(NamedTuple):
-    """A document that is to be written; `read_back` has not looked at its text yet."""
+    """A document that is to be written, and its texts; `checked_copy` has not looked at these yet."""
 
-    collection: Collection
     document: Document
-    text: str
+    body: str
+    queried: str | None
 
 
 class StoredDocument(NamedTuple):
@@ -49,20 +53,18 @@ class StoredDocument(NamedTuple):
 
 def encode_document(collection: Collection, document: Document) -> NewDocument:
     """Return what is to be written; raise InvalidDocument when it surely cannot be kept exactly."""
-    return NewDocument(collection, document, encode_json(document).decode())
-
-
-def lay_out(new: NewDocument) -> tuple[str, str | None]:
-    """Return the body and the queried members of a document as JSON text."""
-    collection, document, text = new
-    parts = {name: document[name] for name in collection.queried if name in document}
+    parts: Document = {name: document[name] for name in collection.queried if name in document}
     places: Document = dict.fromkeys(parts)
     if collection.keyed in parts:
-        members = _members_of(parts[collection.keyed])
+        parts[collection.keyed] = members = _members_of(parts[collection.keyed])
+        places[collection.keyed] = []
         if members is None:
-            return text, None
-        parts[collection.keyed], places[collection.keyed] = members, []
-    return (orjson.dumps(document | places).decode(), orjson.dumps(parts).decode()) if parts else (text, None)
+            parts = {}
+    if not parts:
+        return NewDocument(document, encode_json(document).decode(), None)
+    check_identity(document)
+    body, queried = dump_parts(document, document | places, parts)
+    return NewDocument(document, body.decode(), queried.decode())
 
 
 def decode_document(body: str, queried: str | None) -> Document:
@@ -81,9 +83,9 @@ def _members_of(array: Any) -> Document | None:  # Any: whatever the document ha
         return None
     members: Document = {}
     for entry in array:
-        if type(entry) is not dict or [*entry] != ["key", "value"] or type(entry["key"]) is not str:
+        if type(entry) is not dict or tuple(entry) != _ENTRY or type(key := entry["key"]) is not str:
             return None
-        members[entry["key"]] = entry["value"]
+        members[key] = entry["value"]
     return members if len(members) == len(array) else None
 
 
@@ -122,9 +124,18 @@ def _prepare(connection: apsw.Connection, deadline: float) -> None:
     )
 
 
-def formed(parameter: str) -> str:
-    """Return what is kept of the text of the queried members."""
-    return f"(SELECT iif(instr(form, x'00') > 0, {parameter}, form) FROM (SELECT jsonb({parameter}) AS form))"
+def has_no_nul(queried: str | None) -> bool:
+    """Tell whether there is surely no NUL in the own form of the queried members: it would be a null, or in a size."""
+    return queried is None or (len(queried) < _SHORT and queried.isascii() and "null" not in queried)
+
+
+@cache
+def formed(parameter: str, without_nul: bool) -> str:
+    """Return what is kept of the queried members for a parameter that is their text."""
+    form = f"jsonb({parameter})"
+    if without_nul:
+        return form
+    return f"(SELECT iif(instr(form, x'00') > 0, {parameter}, form) FROM (SELECT {form} AS form))"
 
 
 def table_of(collection: str, index: str | None = None) -> str:

@@ -8,13 +8,14 @@ change without failing half way, and one refused write leaves the others of its 
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any, Final
 
 import apsw
 import orjson
 
 from kaa_common.recent import Recent
-from kaa_common.store.documents import read_back
+from kaa_common.store.documents import checked_copy
 from kaa_common.store.gathering import Work
 from kaa_common.store.index_keys import changed_fields, keys_of
 from kaa_common.store.port import (
@@ -26,7 +27,7 @@ from kaa_common.store.port import (
     StoreError,
     StoreUnavailable,
 )
-from kaa_common.store.sqlite_file import NewDocument, decode_document, formed, lay_out, stored_document, table_of
+from kaa_common.store.sqlite_file import NewDocument, decode_document, formed, has_no_nul, stored_document, table_of
 
 MAX_WRITTEN_CHARACTERS: Final = 4 * 1024 * 1024
 """Of JSON text that a writer remembers having written."""
@@ -123,20 +124,21 @@ class Writer:
                 self._connection.execute(f"INSERT INTO {table} VALUES (?, ?)", (key, document_id))
 
     def insert(self, collection: str, new: NewDocument) -> None:
-        document = read_back(new.text, new.document)
+        document = checked_copy(decode_document(new.body, new.queried), new.document)
         document_id = document[PRIMARY_KEY]
         if stored_document(self._connection, collection, document_id) is not None:
             raise DuplicateKey(collection, PRIMARY_KEY)
         changes = self._key_changes(collection, None, document)
+        form = formed("?4", has_no_nul(new.queried))
         self._connection.execute(
-            f"INSERT INTO {table_of(collection)} (id, revision, body, queried) VALUES (?1, ?2, ?3, {formed('?4')})",
-            (document_id, document["revision"], *lay_out(new)),
+            f"INSERT INTO {table_of(collection)} (id, revision, body, queried) VALUES (?1, ?2, ?3, {form})",
+            (document_id, document["revision"], new.body, new.queried),
         )
         self._change_keys(collection, document_id, changes)
 
     def replace(self, collection: str, new: NewDocument, expected_revision: int) -> bool:
-        document = read_back(new.text, new.document)
-        row = lay_out(new)
+        document = checked_copy(decode_document(new.body, new.queried), new.document)
+        row = new.body, new.queried
         return self._replace_written(collection, document, row, expected_revision) or self._replace_stored(
             collection, document, row, expected_revision
         )
@@ -153,8 +155,7 @@ class Writer:
         if written is None or written[2] != sources:
             return False
         self._connection.execute(
-            f"UPDATE {table_of(collection)} SET revision = ?1, body = ?2, queried = {formed('?3')} "
-            f"WHERE id = ?4 AND revision = ?5 AND body = ?6 AND queried IS {formed('?7')}",
+            _replacement(table_of(collection), has_no_nul(row[1]), has_no_nul(written[1])),
             (document["revision"], *row, document_id, expected_revision, *written[:2]),
         )
         return self._connection.changes() == 1
@@ -165,8 +166,9 @@ class Writer:
         if stored is None or stored.revision != expected_revision:
             return False
         changes = self._key_changes(collection, stored.document(), document)
+        form = formed("?3", has_no_nul(row[1]))
         self._connection.execute(
-            f"UPDATE {table_of(collection)} SET revision = ?1, body = ?2, queried = {formed('?3')} WHERE rowid = ?4",
+            f"UPDATE {table_of(collection)} SET revision = ?1, body = ?2, queried = {form} WHERE rowid = ?4",
             (document["revision"], *row, stored.row),
         )
         self._change_keys(collection, document_id, changes)
@@ -212,6 +214,14 @@ class Writer:
                 self._connection.execute(f"DELETE FROM {table} WHERE key = ? AND id = ?", (key, document_id))
             for key in added:
                 self._connection.execute(f"INSERT INTO {table} VALUES (?, ?)", (key, document_id))
+
+
+@cache
+def _replacement(table: str, is_without_nul: bool, was_without_nul: bool) -> str:
+    return (
+        f"UPDATE {table} SET revision = ?1, body = ?2, queried = {formed('?3', is_without_nul)} "
+        f"WHERE id = ?4 AND revision = ?5 AND body = ?6 AND queried IS {formed('?7', was_without_nul)}"
+    )
 
 
 def _sources(indexes: Sequence[Index]) -> dict[str, list[Index]]:
