@@ -185,19 +185,14 @@ class Listing:
             until, total = self._counts.get(plan.key, (0.0, 0))
             if time.monotonic() < until:
                 return total
-            exactly = COUNTED_EXACTLY if plan.query is None else MATCHES_COUNTED_EXACTLY
-            total = await self._counted(plan, exactly + 1)
-            if total > exactly:
-                started = time.monotonic()
-                total = await self._counted(plan, None)
+            started = time.monotonic()
+            total = await self._store.count(ENDPOINTS, index=plan.index, equals=plan.equals, query=plan.query)
+            if total > (COUNTED_EXACTLY if plan.query is None else MATCHES_COUNTED_EXACTLY):
                 now = time.monotonic()
                 if len(self._counts) >= MAX_COUNTS:
                     self._counts.clear()
                 self._counts[plan.key] = now + max(COUNT_KEPT_FOR, COUNT_KEPT_FACTOR * (now - started)), total
             return total
-
-    async def _counted(self, plan: _Plan, limit: int | None) -> int:
-        return await self._store.count(ENDPOINTS, index=plan.index, equals=plan.equals, query=plan.query, limit=limit)
 
 
 def _narrowest(

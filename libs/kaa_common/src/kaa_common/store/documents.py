@@ -31,33 +31,22 @@ MISSING: Final = Missing.MISSING
 
 def encode_json(document: Document) -> bytes:
     """Return the document as JSON, for `read_back` to look at; raise InvalidDocument when it surely cannot be kept."""
-    check_identity(document)
-    return dump_parts(document, document)[0]
-
-
-def check_identity(document: Document) -> None:
-    """Raise InvalidDocument unless it can be found and changed."""
     document_id, revision = document.get(PRIMARY_KEY), document.get("revision")
     if not isinstance(document_id, str) or not document_id:
         raise InvalidDocument("_id must be a string of at least one character")
     if type(revision) is not int or revision < 1:
         raise InvalidDocument("revision must be an integer of at least 1")
-
-
-def dump_parts(document: Document, *parts: Document) -> list[bytes]:
-    """Do the same for what a document was taken apart to, which is nested no less deep than the document."""
     try:
-        texts = [orjson.dumps(part) for part in parts]
+        text = orjson.dumps(document)
     except TypeError as exc:
         check_value(document, MAX_NESTING)
         raise InvalidDocument("a string is not valid Unicode") from exc
-    text = b"".join(texts)
     # Seldom are there enough brackets in it for too many levels, or a NUL that could be in a key.
-    if text.count(b"[") + text.count(b"{") >= MAX_NESTING or b"\\u0000" in text:
+    if text.count(b"[") + text.count(b"{") > MAX_NESTING or b"\\u0000" in text:
         check_value(document, MAX_NESTING)
     if len(text) > MAX_BYTES:
         raise InvalidDocument(f"the document is longer than {MAX_BYTES} bytes")
-    return texts
+    return text
 
 
 def read_back(text: str | bytes, document: Document) -> Document:
@@ -65,11 +54,7 @@ def read_back(text: str | bytes, document: Document) -> Document:
 
     What JSON cannot hold comes back as something else, and reading that is quicker than looking at each value.
     """
-    return checked_copy(orjson.loads(text), document)
-
-
-def checked_copy(copy: Document, document: Document) -> Document:
-    """Return what was read back, unless it shows that the document cannot be kept."""
+    copy: Document = orjson.loads(text)
     if copy != document:
         check_value(document, MAX_NESTING)
     return copy

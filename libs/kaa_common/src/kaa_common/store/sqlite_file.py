@@ -1,38 +1,36 @@
 """How documents lie in an SQLite file; what the writing and the reading side have in common.
 
-"<collection>"          id, revision, queried, body   the documents as JSON text, but for the queried members
+"<collection>"          id, revision, queried, body   the documents as JSON text
 "<collection>.<index>"  key, id                       the keys of `index_keys`, one row for each key of each document
 "_indexes"              collection, name, ...         the catalogue
 
-`queried` has these members in SQLite's own form of JSON, where it finds a value ten times as fast as in text; the keyed
-one as an object, {"floor": 3} for [{"key": "floor", "value": 3}]. In `body` there is null in their place, and [] in the
-place of the keyed one. Where the own form would have a NUL, there is text: so it can be searched as if it were text.
-Where the keyed member is no such array, or the row older than the column, it is NULL and `body` has everything.
+`queried` has the queried members once more, in SQLite's own form of JSON, where it finds a value ten times as fast as
+in the text of the whole; the keyed one as an object, {"floor": 3} for [{"key": "floor", "value": 3}]. Where the own
+form would have a NUL, there is text: so it can be searched as if it were text. Where the keyed member is no such array,
+or the row is older than the column, there is NULL.
 """
 # ruff: noqa: S608 - the names put into statements were checked by Collection and Index, and are quoted
 
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from functools import cache
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import apsw
 import orjson
 
-from kaa_common.store.documents import check_identity, dump_parts, encode_json
+from kaa_common.store.documents import encode_json
 from kaa_common.store.port import Collection, Document, StoreUnavailable
 
 _PAUSE_FOR_LOCK: Final = 0.01
 _SHORT: Final = 256
 """Characters of JSON text whose own form needs no size of several bytes."""
-_ENTRY: Final = ("key", "value")
 
 
 class NewDocument(NamedTuple):
-    """A document that is to be written, and its texts; `checked_copy` has not looked at these yet."""
+    """A document that is to be written; `read_back` has not looked at its text yet."""
 
     document: Document
     body: str
@@ -40,53 +38,32 @@ class NewDocument(NamedTuple):
 
 
 class StoredDocument(NamedTuple):
-    """A document as its row has it, with the queried members as JSON text."""
+    """A document as its row has it."""
 
     row: int
     revision: int
     body: str
-    queried: str | None
-
-    def document(self) -> Document:
-        return decode_document(self.body, self.queried)
 
 
 def encode_document(collection: Collection, document: Document) -> NewDocument:
     """Return what is to be written; raise InvalidDocument when it surely cannot be kept exactly."""
-    parts: Document = {name: document[name] for name in collection.queried if name in document}
-    places: Document = dict.fromkeys(parts)
-    if collection.keyed in parts:
-        parts[collection.keyed] = members = _members_of(parts[collection.keyed])
-        places[collection.keyed] = []
-        if members is None:
-            parts = {}
-    if not parts:
-        return NewDocument(document, encode_json(document).decode(), None)
-    check_identity(document)
-    body, queried = dump_parts(document, document | places, parts)
-    return NewDocument(document, body.decode(), queried.decode())
+    return NewDocument(document, encode_json(document).decode(), _queried_of(collection, document))
 
 
-def decode_document(body: str, queried: str | None) -> Document:
-    """Return the document of a row."""
-    document: Document = orjson.loads(body)
-    if queried is not None:
-        for name, value in orjson.loads(queried).items():
-            is_keyed = document[name] is not None
-            document[name] = [{"key": key, "value": one} for key, one in value.items()] if is_keyed else value
-    return document
-
-
-def _members_of(array: Any) -> Document | None:  # Any: whatever the document has there
-    """The object that an array of entries stands for; None when one could not be made the other again."""
-    if type(array) is not list:
+def _queried_of(collection: Collection, document: Document) -> str | None:
+    """The queried members, with the keyed one as an object; None when that is no array of entries."""
+    members = {name: document[name] for name in collection.queried if name in document}
+    if not members:
         return None
-    members: Document = {}
-    for entry in array:
-        if type(entry) is not dict or tuple(entry) != _ENTRY or type(key := entry["key"]) is not str:
-            return None
-        members[key] = entry["value"]
-    return members if len(members) == len(array) else None
+    try:
+        if collection.keyed in members:
+            entries = members[collection.keyed]
+            members[collection.keyed] = values = {entry["key"]: entry["value"] for entry in entries}
+            if type(entries) is not list or len(values) != len(entries):
+                return None
+        return orjson.dumps(members).decode()
+    except (TypeError, KeyError):  # also for a key that is no string
+        return None
 
 
 @contextmanager
@@ -124,17 +101,11 @@ def _prepare(connection: apsw.Connection, deadline: float) -> None:
     )
 
 
-def has_no_nul(queried: str | None) -> bool:
-    """Tell whether there is surely no NUL in the own form of the queried members: it would be a null, or in a size."""
-    return queried is None or (len(queried) < _SHORT and queried.isascii() and "null" not in queried)
-
-
-@cache
-def formed(parameter: str, without_nul: bool) -> str:
+def formed(parameter: str, new: NewDocument) -> str:
     """Return what is kept of the queried members for a parameter that is their text."""
-    form = f"jsonb({parameter})"
-    if without_nul:
-        return form
+    form, text = f"jsonb({parameter})", new.queried
+    if text is None or (len(text) < _SHORT and text.isascii() and "null" not in text):
+        return form  # a NUL would be a null, or in a size
     return f"(SELECT iif(instr(form, x'00') > 0, {parameter}, form) FROM (SELECT {form} AS form))"
 
 
@@ -145,6 +116,6 @@ def table_of(collection: str, index: str | None = None) -> str:
 
 def stored_document(connection: apsw.Connection, collection: str, document_id: str) -> StoredDocument | None:
     """Return the row of a document."""
-    statement = f"SELECT rowid, revision, body, json(queried) FROM {table_of(collection)} WHERE id = ?"
+    statement = f"SELECT rowid, revision, body FROM {table_of(collection)} WHERE id = ?"
     row = connection.execute(statement, (document_id,)).fetchone()
     return None if row is None else StoredDocument(*row)

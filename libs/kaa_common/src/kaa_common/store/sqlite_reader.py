@@ -12,12 +12,13 @@ from time import monotonic
 from typing import Any, Final
 
 import apsw
+import orjson
 
 from kaa_common.store.documents import values_at
 from kaa_common.store.gathering import Work
 from kaa_common.store.index_keys import END, Position, encode_values
 from kaa_common.store.port import Collection, Document, Index, Matches, Query, Scalar, StoreUnavailable
-from kaa_common.store.sqlite_file import decode_document, stored_document, table_of
+from kaa_common.store.sqlite_file import stored_document, table_of
 from kaa_common.store.sqlite_scan import Scan
 
 _STEPS_BETWEEN_CLOCK_READINGS: Final = 5_000  # steps of SQLite's machine: some 500 documents of a scan
@@ -59,7 +60,7 @@ class Reader:
         for document_id in ids:
             stored = stored_document(self._connection, collection, document_id)
             if stored is not None:
-                found[document_id] = stored.document()
+                found[document_id] = orjson.loads(stored.body)
         return found
 
     def page(
@@ -86,12 +87,12 @@ class Reader:
         direction = "DESC" if descending else "ASC"
         rows = self._connection.execute(
             # What the offset skips is read from the index alone.
-            f"SELECT body, json(queried) FROM (SELECT key, id FROM {keys} AS i WHERE {low} AND {high} "
+            f"SELECT body FROM (SELECT key, id FROM {keys} AS i WHERE {low} AND {high} "
             f"ORDER BY key {direction}, id {direction} LIMIT :limit OFFSET :offset) AS i "
             f"CROSS JOIN {documents} AS d ON d.id = i.id ORDER BY key {direction}, i.id {direction}",
             parameters,
         )
-        return [decode_document(body, queried) for body, queried in rows]
+        return [orjson.loads(body) for (body,) in rows]
 
     def query(
         self,
@@ -134,14 +135,13 @@ class Reader:
         prefix, parts = encode_values(equals), path.split(".")
         keys, documents = table_of(collection, index.name), table_of(collection)
         rows = self._connection.execute(
-            f"SELECT body, json(queried) FROM {keys} AS i CROSS JOIN {documents} AS d ON d.id = i.id "
-            "WHERE key >= ? AND key < ?",
+            f"SELECT body FROM {keys} AS i CROSS JOIN {documents} AS d ON d.id = i.id WHERE key >= ? AND key < ?",
             (prefix, prefix + END),
         )
         found: set[str] = set()
         with closing(rows):
-            for body, queried in rows:
-                values = values_at(decode_document(body, queried), parts, elements=True)
+            for (body,) in rows:
+                values = values_at(orjson.loads(body), parts, elements=True)
                 found.update(value for value in values if isinstance(value, str))
                 if len(found) >= limit:
                     break

@@ -13,11 +13,12 @@ from time import monotonic
 from typing import Any, Final
 
 import apsw
+import orjson
 
 from kaa_common.store.index_keys import END, encode_values, keys_of
 from kaa_common.store.port import Collection, Document, Index, Matches, Query, Scalar, StoreUnavailable
 from kaa_common.store.sqlite_conditions import Condition, Parameters
-from kaa_common.store.sqlite_file import decode_document, stored_document, table_of
+from kaa_common.store.sqlite_file import stored_document, table_of
 from kaa_common.store.sqlite_queries import condition_of
 
 MAX_CANDIDATES: Final = 1_000
@@ -113,15 +114,15 @@ class Scan:
         for document_id in sorted((one for one in candidates if one.encode() > after.encode()), key=str.encode):
             stored = stored_document(self._connection, self._collection, document_id)
             if stored is not None:
-                yield stored.document()
+                yield orjson.loads(stored.body)
 
     def _rows(self, condition: str, after: str | None = None) -> Generator[Document, None, None]:
         """Yield the documents for which that holds, as they lie in the file or in the order of ids."""
         in_order = "" if after is None else " AND d.id > :after ORDER BY d.id"
-        statement = f"SELECT d.body, json(d.queried) FROM {self._documents} AS d WHERE {condition}{in_order}"
+        statement = f"SELECT d.body FROM {self._documents} AS d WHERE {condition}{in_order}"
         with closing(self._execute(statement, after=after)) as rows:
-            for body, queried in rows:
-                yield decode_document(body, queried)
+            for (body,) in rows:
+                yield orjson.loads(body)
 
     def _matching(self, documents: Iterable[Document]) -> Iterator[Document]:
         for document in documents:

@@ -8,14 +8,13 @@ change without failing half way, and one refused write leaves the others of its 
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from functools import cache
 from typing import Any, Final
 
 import apsw
 import orjson
 
 from kaa_common.recent import Recent
-from kaa_common.store.documents import checked_copy
+from kaa_common.store.documents import read_back
 from kaa_common.store.gathering import Work
 from kaa_common.store.index_keys import changed_fields, keys_of
 from kaa_common.store.port import (
@@ -27,12 +26,11 @@ from kaa_common.store.port import (
     StoreError,
     StoreUnavailable,
 )
-from kaa_common.store.sqlite_file import NewDocument, decode_document, formed, has_no_nul, stored_document, table_of
+from kaa_common.store.sqlite_file import NewDocument, formed, stored_document, table_of
 
 MAX_WRITTEN_CHARACTERS: Final = 4 * 1024 * 1024
 """Of JSON text that a writer remembers having written."""
 
-Row = tuple[str, str | None]  # the texts of the body and of the queried members
 KeyChange = tuple[Index, set[bytes], set[bytes]]  # an index, the keys to remove, the keys to add
 
 
@@ -45,7 +43,7 @@ class Writer:
         self._sources: dict[str, dict[str, list[Index]]] = {}
         """The members of a document that keys are made of, and the indexes that each of them is for."""
         self._schema_version = -1
-        self._written: Recent[tuple[str, str], tuple[str, str | None, bytes]] = Recent(MAX_WRITTEN_CHARACTERS)
+        self._written: Recent[tuple[str, str], tuple[str, bytes]] = Recent(MAX_WRITTEN_CHARACTERS)
         """The texts of documents written lately, and what their keys are made of."""
 
     def process(self, batch: Sequence[Work["Writer"]]) -> list[Any]:  # Any: each work's own answer, or its StoreError
@@ -117,33 +115,31 @@ class Writer:
             'INSERT INTO "_indexes" VALUES (?, ?, ?, ?)',
             (collection.name, index.name, orjson.dumps(index.fields).decode(), index.unique),
         )
-        rows = self._connection.execute(f"SELECT id, body, json(queried) FROM {table_of(collection.name)}")
-        for document_id, body, queried in rows:
-            for key in keys_of(index.fields, decode_document(body, queried)):
+        for document_id, body in self._connection.execute(f"SELECT id, body FROM {table_of(collection.name)}"):
+            for key in keys_of(index.fields, orjson.loads(body)):
                 self._check_free(collection.name, index, key)
                 self._connection.execute(f"INSERT INTO {table} VALUES (?, ?)", (key, document_id))
 
     def insert(self, collection: str, new: NewDocument) -> None:
-        document = checked_copy(decode_document(new.body, new.queried), new.document)
+        document = read_back(new.body, new.document)
         document_id = document[PRIMARY_KEY]
         if stored_document(self._connection, collection, document_id) is not None:
             raise DuplicateKey(collection, PRIMARY_KEY)
         changes = self._key_changes(collection, None, document)
-        form = formed("?4", has_no_nul(new.queried))
+        values = f"?1, ?2, {formed('?3', new)}, ?4"
         self._connection.execute(
-            f"INSERT INTO {table_of(collection)} (id, revision, body, queried) VALUES (?1, ?2, ?3, {form})",
-            (document_id, document["revision"], new.body, new.queried),
+            f"INSERT INTO {table_of(collection)} (id, revision, queried, body) VALUES ({values})",
+            (document_id, document["revision"], new.queried, new.body),
         )
         self._change_keys(collection, document_id, changes)
 
     def replace(self, collection: str, new: NewDocument, expected_revision: int) -> bool:
-        document = checked_copy(decode_document(new.body, new.queried), new.document)
-        row = new.body, new.queried
-        return self._replace_written(collection, document, row, expected_revision) or self._replace_stored(
-            collection, document, row, expected_revision
+        document = read_back(new.body, new.document)
+        return self._replace_written(collection, document, new, expected_revision) or self._replace_stored(
+            collection, document, new, expected_revision
         )
 
-    def _replace_written(self, collection: str, document: Document, row: Row, expected_revision: int) -> bool:
+    def _replace_written(self, collection: str, document: Document, new: NewDocument, expected_revision: int) -> bool:
         """Replace what this writer wrote last, if it is still there, bit for bit, and has the same keys.
 
         That needs neither reading nor any change of an index.
@@ -151,25 +147,26 @@ class Writer:
         document_id = document[PRIMARY_KEY]
         sources = orjson.dumps([document.get(field) for field in self._sources.get(collection, ())])
         written = self._written.pop((collection, document_id))
-        self._written.put((collection, document_id), (*row, sources), len(row[0]) + len(row[1] or ""))
-        if written is None or written[2] != sources:
+        self._written.put((collection, document_id), (new.body, sources), len(new.body))
+        if written is None or written[1] != sources:
             return False
         self._connection.execute(
-            _replacement(table_of(collection), has_no_nul(row[1]), has_no_nul(written[1])),
-            (document["revision"], *row, document_id, expected_revision, *written[:2]),
+            f"UPDATE {table_of(collection)} SET revision = ?1, queried = {formed('?2', new)}, body = ?3 "
+            "WHERE id = ?4 AND revision = ?5 AND body = ?6",
+            (document["revision"], new.queried, new.body, document_id, expected_revision, written[0]),
         )
         return self._connection.changes() == 1
 
-    def _replace_stored(self, collection: str, document: Document, row: Row, expected_revision: int) -> bool:
+    def _replace_stored(self, collection: str, document: Document, new: NewDocument, expected_revision: int) -> bool:
         document_id = document[PRIMARY_KEY]
         stored = stored_document(self._connection, collection, document_id)
         if stored is None or stored.revision != expected_revision:
             return False
-        changes = self._key_changes(collection, stored.document(), document)
-        form = formed("?3", has_no_nul(row[1]))
+        changes = self._key_changes(collection, orjson.loads(stored.body), document)
+        changed = f"revision = ?1, queried = {formed('?2', new)}, body = ?3"
         self._connection.execute(
-            f"UPDATE {table_of(collection)} SET revision = ?1, body = ?2, queried = {form} WHERE rowid = ?4",
-            (document["revision"], *row, stored.row),
+            f"UPDATE {table_of(collection)} SET {changed} WHERE rowid = ?4",
+            (document["revision"], new.queried, new.body, stored.row),
         )
         self._change_keys(collection, document_id, changes)
         return True
@@ -178,7 +175,7 @@ class Writer:
         stored = stored_document(self._connection, collection, document_id)
         if stored is None or expected_revision not in (None, stored.revision):
             return False
-        changes = self._key_changes(collection, stored.document(), None)
+        changes = self._key_changes(collection, orjson.loads(stored.body), None)
         self._connection.execute(f"DELETE FROM {table_of(collection)} WHERE rowid = ?", (stored.row,))
         self._change_keys(collection, document_id, changes)
         return True
@@ -214,14 +211,6 @@ class Writer:
                 self._connection.execute(f"DELETE FROM {table} WHERE key = ? AND id = ?", (key, document_id))
             for key in added:
                 self._connection.execute(f"INSERT INTO {table} VALUES (?, ?)", (key, document_id))
-
-
-@cache
-def _replacement(table: str, is_without_nul: bool, was_without_nul: bool) -> str:
-    return (
-        f"UPDATE {table} SET revision = ?1, body = ?2, queried = {formed('?3', is_without_nul)} "
-        f"WHERE id = ?4 AND revision = ?5 AND body = ?6 AND queried IS {formed('?7', was_without_nul)}"
-    )
 
 
 def _sources(indexes: Sequence[Index]) -> dict[str, list[Index]]:
