@@ -29,6 +29,8 @@ _TYPES: Final = {
 """Those of `$type`, as `json_type` calls them."""
 _COMPARISONS: Final = {"$gt": (">", False), "$gte": (">", True), "$lt": ("<", False), "$lte": ("<", True)}
 """The operator, and whether what is equal is meant too."""
+_OF_SOMETHING: Final = frozenset(["$eq", "$in", "$gt", "$gte", "$lt", "$lte", "$regex", "$options", "$type", "$size"])
+"""Operators that hold of no value that is not there, and of which SQL has something to say."""
 _NEARLY: Final = 1e-12
 """How far from another a number must be, in proportion, to be surely the larger one; SQLite reads them to 1e-15."""
 _NEARLY_ZERO: Final = 1e-300
@@ -36,7 +38,7 @@ _LIKE_ALSO_OTHER_CASES: Final = frozenset("iksIKS")
 """Letters to which case means more than ASCII: a dotless i, the sign for kelvin, a long s."""
 _MAX_TEXT: Final = 128
 """Characters of a text that is looked for."""
-_RARE: Final = 3
+_RARE: Final = 2
 """Characters of a text that most rows do not have."""
 _AS_TEXT: Final = f"CAST({QUERIED} AS TEXT)"
 """Strings and numbers are in SQLite's own form as in JSON; it has no NUL, at which LIKE ends (`sqlite_file`)."""
@@ -114,11 +116,14 @@ class _Translation:
         path = json_path(steps)
         if path is None:
             return PERHAPS
+        present = Condition.exactly(f"{Place(QUERIED, self._parameters(path)).type} IS NOT NULL")
         conditions = [
             self._of_value([*steps, *inner], value, certain_steps=2) if first == "value" else PERHAPS
             for (first, *inner), value in ((path.split("."), value) for path, value in rest)
         ]
-        return all_of([*conditions, Condition.exactly(f"{Place(QUERIED, self._parameters(path)).type} IS NOT NULL")])
+        if conditions and not any(_may_hold_of_nothing(path, value) for path, value in rest):
+            return all_of(conditions)
+        return all_of([present, *conditions])
 
     def _of_value(self, steps: Sequence[str], value: Any, *, certain_steps: int) -> Condition:
         """A condition on what is found by a path, of which the first steps are known to lead somewhere."""
@@ -189,13 +194,9 @@ class _Translation:
     def _compared(self, place: Place, operator: str, bound: Any) -> Condition:
         comparison, or_equal = _COMPARISONS[operator]
         if isinstance(bound, str):
-            is_so = f"{place.content} {comparison}{'=' if or_equal else ''} {self._parameters(bound)}"
-            # What is written with escapes SQLite might read otherwise.
-            is_escaped = f"instr({place.text}, '\\') > 0"
-            return Condition(
-                f"({place.is_of(['text', 'array'])} AND ({place.type} IS 'array' OR {is_so} OR {is_escaped}))",
-                f"({place.is_of(['text'])} AND {is_so} AND NOT {is_escaped})",
-            )
+            is_so = f"ifnull({place.content} {comparison}{'=' if or_equal else ''} {self._parameters(bound)}, 0)"
+            text = f"({is_so} AND {place.is_of(['text'])})"
+            return any_of([Condition.exactly(text), Condition(place.is_of(["array"]), "0")])
         if isinstance(bound, bool) or not isinstance(bound, int | float):
             return PERHAPS
         margin = max(abs(float(bound)) * _NEARLY, _NEARLY_ZERO)
@@ -209,7 +210,7 @@ class _Translation:
         possible = [
             f"ifnull({place.content} NOT BETWEEN {too_far}, 0)",
             place.is_of(["integer", "real", "array"]),
-            *([] if or_equal else [f"({place.type} IS 'array' OR NOT {equal})"]),
+            *([] if or_equal else [f"({surely} OR {place.type} IS 'array' OR NOT {equal})"]),
         ]
         certain = [f"({surely} OR {equal})" if or_equal else surely, place.is_of(["integer", "real"])]
         return Condition(f"({' AND '.join(possible)})", f"({' AND '.join(certain)})")
@@ -242,6 +243,11 @@ def _escaped(text: str, ignores_case: bool = False) -> str:
         f"\\{one}" if one in "\\%_" else "_" if ignores_case and one in _LIKE_ALSO_OTHER_CASES else one
         for one in text[:_MAX_TEXT]
     )
+
+
+def _may_hold_of_nothing(path: str, value: Any) -> bool:
+    """Whether it has to be said that there is something; what is equal to, greater than... something says it itself."""
+    return path != "value" or (is_condition(value) and not _OF_SOMETHING.issuperset(value))
 
 
 def _has_more(condition: Any) -> bool:

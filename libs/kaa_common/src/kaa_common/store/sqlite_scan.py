@@ -81,23 +81,26 @@ class Scan:
 
     def _narrow_to(self, index: Index, equals: Sequence[Scalar], query: Document, collection: Collection) -> None:
         """Have the condition say what the index does."""
-        keys, prefix, fields = (
-            table_of(self._collection, index.name),
-            encode_values(equals),
-            index.fields[: len(equals)],
-        )
+        keys, prefix, fields = table_of(self._collection, index.name), encode_values(equals), index.fields
         self._parameters.values |= {"low": prefix, "high": prefix + END}
         inside = f"SELECT id FROM {keys} WHERE key >= :low AND key < :high"
         if self._are_few(inside, NARROW):
             self._condition &= Condition.exactly(f"d.id IN ({inside})")
-        elif {*fields} <= {*collection.queried}:
-            matches = self._matches
-            self._matches = lambda document: matches(document) and prefix in keys_of(fields, document)
-            equality = dict(zip(fields, equals, strict=True))
-            self._condition = condition_of({"$and": [query, equality]}, collection, self._parameters)
+        elif {*fields[: len(equals)]} <= {*collection.queried}:
+            # Mostly all documents have the values of the first fields in common.
+            said = next(n for n in range(len(equals), -1, -1) if self._are_all_under(keys, encode_values(equals[:n])))
+            if said < len(equals):
+                equality = dict(zip(fields[said:], equals[said:], strict=False))
+                self._condition = condition_of({"$and": [query, equality]}, collection, self._parameters)
+                matches, under = self._matches, fields[: len(equals)]
+                self._matches = lambda document: matches(document) and prefix in keys_of(under, document)
         else:
             # The plus keeps SQLite from looking up each of these ids.
             self._condition &= Condition.exactly(f"+d.id IN ({inside})")
+
+    def _are_all_under(self, keys: str, prefix: bytes) -> bool:
+        outside = f"SELECT 1 FROM {keys} WHERE key < :from UNION ALL SELECT 1 FROM {keys} WHERE key >= :to LIMIT 1"
+        return self._connection.execute(outside, {"from": prefix, "to": prefix + END}).fetchone() is None
 
     def _are_few(self, ids: str, few: int) -> bool:
         return int(self._execute(f"SELECT count(*) FROM ({ids} LIMIT {few + 1})").get) <= few
