@@ -167,8 +167,9 @@ class _Translation:
             case "$gt" | "$gte" | "$lt" | "$lte":
                 return self._compared(place, operator, operand)
             case "$regex":
-                runs = self._has_run(place.content, operand, bool(value.get("$options")))
-                return Condition(f"({place.is_of(['text', 'array'])} AND {runs.possible})", "0")
+                ignores_case = bool(value.get("$options"))
+                runs = [self._has_run(one, operand, ignores_case) for one in (_AS_TEXT, place.content)]
+                return all_of([*runs, Condition(place.is_of(["text", "array"]), "0")])
             case "$options":
                 return ALWAYS
         return PERHAPS
@@ -195,8 +196,11 @@ class _Translation:
         comparison, or_equal = _COMPARISONS[operator]
         if isinstance(bound, str):
             is_so = f"ifnull({place.content} {comparison}{'=' if or_equal else ''} {self._parameters(bound)}, 0)"
-            text = f"({is_so} AND {place.is_of(['text'])})"
-            return any_of([Condition.exactly(text), Condition(place.is_of(["array"]), "0")])
+            is_text = f"({is_so} AND {place.is_of(['text'])})"
+            # To SQL an array is a text that begins with a bracket.
+            if bound < "[" if comparison == ">" else bound[:1] > "[":
+                return Condition(f"({is_so} AND {place.is_of(['text', 'array'])})", is_text)
+            return any_of([Condition.exactly(is_text), Condition(place.is_of(["array"]), "0")])
         if isinstance(bound, bool) or not isinstance(bound, int | float):
             return PERHAPS
         margin = max(abs(float(bound)) * _NEARLY, _NEARLY_ZERO)
