@@ -1,6 +1,10 @@
 import asyncio
+import sys
 
-from kaa_common.line import Line
+import pytest
+
+from kaa_common import line as module
+from kaa_common.line import PATIENCE_OF_THREADS, Line
 
 
 class Worker:
@@ -45,3 +49,19 @@ async def test_who_waits_twice_has_one_turn() -> None:
         while len(done) < 2:
             await asyncio.sleep(0)
     assert done == ["a", "b"]
+
+
+async def test_threads_are_given_the_interpreter_sooner_as_long_as_there_are_lines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "CALM_AFTER", 0.001)
+    usual, done = sys.getswitchinterval(), list[str]()
+    line = Line()
+    for _ in range(2):
+        line.wait(Worker(line, "a", 50, done))
+        while done.count("a") % 50 or not done:
+            assert sys.getswitchinterval() == pytest.approx(PATIENCE_OF_THREADS)
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            while sys.getswitchinterval() != usual:
+                await asyncio.sleep(0.001)

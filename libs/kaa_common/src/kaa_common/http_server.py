@@ -256,7 +256,10 @@ class _WebSocket(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unread += data
-        self.take_turn()
+        if len(self._unread) > FRAMES_PIECE:
+            self._go_on()
+        else:
+            self.take_turn()
 
     def take_turn(self) -> None:
         """Take in frames until there was one."""
