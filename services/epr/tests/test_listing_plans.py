@@ -54,6 +54,16 @@ async def test_every_list_and_search_uses_an_index(
         for filter_ in (None, filter_id)
         for text in ("", "city=Kyiv", "number=3", "city=Kyiv,number=3")
     ]
+    searches += [
+        Search(application=application, **asked)
+        for application in (None, "kettle")
+        for asked in (
+            {"query": {"metadata.number": {"$gt": 3}}},
+            {"query": {"$or": [{"metadata.city": {"$ne": "Kyiv"}}, {"metadata.number": {"$exists": False}}]}},
+            {"multi_filter": "kyiv"},
+            {"metadata_filter": "city=^Ky", "regex": True},
+        )
+    ]
     monkeypatch.setattr(AsyncCollection, "find", finding)
     monkeypatch.setattr(AsyncCollection, "count_documents", counting)
     for search in searches:

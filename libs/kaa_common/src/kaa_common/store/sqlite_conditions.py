@@ -30,6 +30,9 @@ class Condition:
         return Condition(_not(self.certain), _not(self.possible))
 
 
+MAX_CASES: Final = 8
+"""Values that are sooner compared with than looked up."""
+
 ALWAYS: Final = Condition.exactly("1")
 PERHAPS: Final = Condition("1", "0")
 
@@ -103,11 +106,17 @@ class Place:
         return f"({self.column} ->> {self.path})"
 
     def is_of(self, types: Sequence[str]) -> str:
-        listed = ", ".join(f"'{one}'" for one in types)
-        return f"ifnull({self.type} IN ({listed}), 0)"
+        return _is_one_of(self.type, [f"'{one}'" for one in types])
 
     def has_text(self, parameters: Iterable[str]) -> str:
-        return f"ifnull({self.text} IN ({', '.join(parameters)}), 0)"
+        return _is_one_of(self.text, [*parameters])
+
+
+def _is_one_of(value: str, others: Sequence[str]) -> str:
+    if len(others) > MAX_CASES:
+        return f"ifnull({value} IN ({', '.join(others)}), 0)"
+    # For IN, SQLite would make a table of more than two.
+    return f"CASE {value} {' '.join(f'WHEN {one} THEN 1' for one in others)} ELSE 0 END"
 
 
 def json_path(steps: Sequence[str]) -> str | None:
