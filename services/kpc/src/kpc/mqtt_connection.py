@@ -73,10 +73,9 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport
         self._admitted = self._deciding = self._accepted = self._finishing = self._closing = False
         self._reading = self._writable = self._is_new = True
-        self._has_read_its_fill = False
+        self._pump_scheduled = self._has_read_its_fill = False
         self._calls = self._bytes_in_calls = 0
         self._end: Disconnected | None = None
-        self._pumps_soon: asyncio.Handle | None = None
         self._deadline_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._end_timer: asyncio.TimerHandle | None = None
@@ -222,9 +221,7 @@ class Connection(asyncio.BufferedProtocol):
 
         What is more than a turn's worth waits in line for the next.
         """
-        if self._pumps_soon is not None:
-            self._pumps_soon.cancel()
-            self._pumps_soon = None
+        self._pump_scheduled = False
         if self._finishing and self._calls == 0 and not self._session.close_expected():
             self._stop()  # which pumps
             return
@@ -262,9 +259,10 @@ class Connection(asyncio.BufferedProtocol):
         return self._writable and not may_not
 
     def _pump_soon(self) -> None:
-        # Once per turn of the event loop: all that several calls have to say leaves in one write.
-        if self._pumps_soon is None:
-            self._pumps_soon = self._loop.call_soon(self.pump)
+        # Once per turn of the event loop: all that its calls have to say leaves in one write.
+        if not self._pump_scheduled:
+            self._pump_scheduled = True
+            self._loop.call_soon(self.pump)
 
     def _dispatch(self, event: Event) -> None:
         match event:
@@ -297,10 +295,7 @@ class Connection(asyncio.BufferedProtocol):
             self._session.close("internal error", ReasonCode.UNSPECIFIED_ERROR)
         finally:
             self._calls -= 1
-            if self._calls:
-                self._pump_soon()
-            else:
-                self.pump()
+            self._pump_soon()
 
     async def _decide(self, connect: Connect) -> None:
         reason_code = await self._server.handler.connected(self, connect)
