@@ -158,7 +158,9 @@ class EdgeStack(SeparateStack):
 
     @property
     def pids(self) -> list[int]:
-        """All that a device may wait for."""
+        """All that a device may wait for; none where one of them, a database, is not ours."""
+        if "MONGODB_URI" in self._environ:
+            return []
         return [self.nats.pid, *(process.pid for process in self.services.values())]
 
     def is_ready(self) -> bool:

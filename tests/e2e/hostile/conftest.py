@@ -27,7 +27,7 @@ from .attacks import PATIENCE, Endpoint, Platform
 NO_STALL = 0.1
 """Seconds that an answer may take of those in which everybody who had something to do could run."""
 NO_STALL_AT_ALL = 2.0
-"""Seconds that it may take where the kernel does not tell who could not."""
+"""Seconds that it may take where it cannot be known who could not: the kernel does not tell, or it is a database."""
 
 WAITED = pytest.StashKey[list[str]]()
 

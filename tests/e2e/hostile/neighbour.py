@@ -2,11 +2,12 @@
 
 It updates and reads its own metadata, one request at a time, and prints a line for each: the seconds until the answer
 and the acknowledgement were there, and for how many of them a thread that may have been needed for it was kept waiting
-for a processor. Arguments: the port, the topics of both requests, and the processes that such threads may be of.
+for a processor. Arguments: the port, the topics of both requests, and the processes that such threads may be of, or
+none if they are not known.
 
 A thread's waits are the second number of its `schedstat`, in nanoseconds: it could have run, and another one did. The
 sum over all threads is at least what the machine has added to the answer's time, whatever else it is busy with; a
-service that computes, sleeps or waits for another adds nothing to it. Where the kernel does not tell, it is -1.
+service that computes, sleeps or waits for another adds nothing to it. Where it cannot be known, it is -1.
 """
 
 import os
@@ -80,8 +81,9 @@ def waits(processes: list[int]) -> dict[str, int]:
 
 def main(port: int, topics: list[str], processes: list[int]) -> None:
     device = Device(port)
-    is_told = os.path.exists("/proc/self/schedstat")
+    is_told = bool(processes) and os.path.exists("/proc/self/schedstat")
     number = 0
+    processes = [os.getpid(), *processes]
     before = waits(processes) if is_told else {}
     while True:
         number += 1
@@ -97,4 +99,4 @@ def main(port: int, topics: list[str], processes: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2:4], [os.getpid(), *map(int, sys.argv[4:])])
+    main(int(sys.argv[1]), sys.argv[2:4], [*map(int, sys.argv[4:])])
