@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any, Protocol
 
 import httpx
@@ -113,8 +113,7 @@ def directory_in_memory() -> Iterator[Path]:
 @pytest.fixture(scope="session", params=["sqlite", "mongodb"])
 def platform(request: pytest.FixtureRequest, directory_in_memory: Path) -> Iterator[Platform]:
     """The platform on each of the stores."""
-    directory = directory_in_memory / request.param
-    directory.mkdir()
+    directory = Path(mkdtemp(dir=directory_in_memory))  # another each time, as pytest may come back to a store
     environ = {"KPC_EXTENSIONS": ",".join(("epmx", "tsx:unaware", *KAA_EXTENSIONS))}
     if request.param == "mongodb":
         uri, database = request.getfixturevalue("mongodb"), f"kaa_test_{secrets.token_hex(8)}"
