@@ -10,7 +10,6 @@ absurd.
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from operator import attrgetter
 from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
 
 Int = Annotated[int, "int"]
@@ -143,32 +142,56 @@ def reader_of(annotation: Any, *, may_end_early: bool = False) -> Reader:
 
 def _record_writer(cls: Any) -> Writer:
     hints = get_type_hints(cls, include_extras=True)
-    names = [declared.name for declared in fields(cls)]
-    writers = [writer_of(hints[name]) for name in names]
-    members = attrgetter(names[0], *names)  # the first again, so that it is a tuple even if it is the only one
-    return lambda value: b"".join([write(member) for write, member in zip(writers, members(value)[1:], strict=True)])
+    names: dict[str, Any] = {"join": b"".join, "short": _SHORT, "encode": _encode, "write_long": write_long}
+    parts = []
+    for number, declared in enumerate(fields(cls)):
+        value, annotation = f"value.{declared.name}", hints[declared.name]
+        if annotation is str:
+            parts.append(f"short[n] if (n := len(text := encode({value}))) < 64 else write_long(n), text")
+        else:
+            names[f"write_{number}"] = writer_of(annotation)
+            parts.append(f"write_{number}({value})")
+    write: Writer = _compiled(f"def write(value): return join(({', '.join(parts)},))", names)
+    return write
 
 
 def _record_reader(cls: Any, may_end_early: bool) -> Reader:
     hints = get_type_hints(cls, include_extras=True)
-    members = [(declared.name, reader_of(hints[declared.name])) for declared in fields(cls)]
-    required = len(members)
-    if may_end_early:
-        while required and _has_default(cls, members[required - 1][0]):
-            required -= 1
-    needed, appended = members[:required], members[required:]
+    names: dict[str, Any] = {"cls": cls, "read_string": read_string}
+    lines = ["def read(datum, position):", " size = len(datum)"]
+    made = [f"{declared.name}=value_{number}" for number, declared in enumerate(fields(cls))]
+    for number, declared in enumerate(fields(cls)):
+        if may_end_early and all(later.default is not MISSING for later in fields(cls)[number:]):
+            lines.append(f" if position == size: return cls({', '.join(made[:number])}), position")
+        if hints[declared.name] is str:
+            lines += _short_string_read(f"value_{number}")
+        else:
+            names[f"read_{number}"] = reader_of(hints[declared.name])
+            lines.append(f" value_{number}, position = read_{number}(datum, position)")
+    lines.append(f" return cls({', '.join(made)}), position")
+    read: Reader = _compiled("\n".join(lines), names)
+    return read
 
-    def read_record(datum: bytes, position: int) -> tuple[Any, int]:
-        values = {}
-        for name, read in needed:
-            values[name], position = read(datum, position)
-        for name, read in appended:
-            if position == len(datum):
-                break
-            values[name], position = read(datum, position)
-        return cls(**values), position
 
-    return read_record
+def _short_string_read(name: str) -> list[str]:
+    """`read_string`, in place for those whose length is one byte."""
+    return [
+        " length = datum[position]",
+        " if length & 0x81:",
+        f"  {name}, position = read_string(datum, position)",
+        " else:",
+        "  position += 1",
+        "  end = position + (length >> 1)",
+        "  if end > size: raise ValueError('a string is cut off')",
+        f"  {name} = datum[position:end].decode()",
+        "  position = end",
+    ]
+
+
+def _compiled(source: str, names: dict[str, Any]) -> Any:
+    """The one function of a source: made as dataclasses make theirs, so that nothing is left to loop over."""
+    exec(source, names)  # noqa: S102 # of names and numbers of our own classes
+    return names[source[4 : source.index("(")]]
 
 
 def _optional_parts(arguments: tuple[Any, ...]) -> tuple[int, Any]:
@@ -252,8 +275,3 @@ def _read_count(datum: bytes, position: int) -> tuple[int, int]:
     if count < 0:
         _, position = read_long(datum, position)
     return abs(count), position
-
-
-def _has_default(cls: Any, name: str) -> bool:
-    declared = next(declared for declared in fields(cls) if declared.name == name)
-    return declared.default is not MISSING

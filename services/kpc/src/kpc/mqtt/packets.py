@@ -100,6 +100,11 @@ class Publish:
         # §3.3.2.1: "It is a Protocol Error if the Topic Name is zero length and there is no Topic Alias."
         if self.topic or self.properties.topic_alias is None:
             check_topic_name(self.topic)
+        if self.qos or self.packet_id is not None or self.dup:
+            self._check_delivery()
+        check_properties(self.properties, PacketType.PUBLISH)
+
+    def _check_delivery(self) -> None:
         check_qos(self.qos)
         if self.packet_id is not None:
             check_packet_id(self.packet_id)
@@ -107,7 +112,6 @@ class Publish:
         check((self.packet_id is None) == (self.qos == 0), "a packet identifier that does not go with the QoS")
         # [MQTT-3.3.1-2] "The DUP flag MUST be set to 0 for all QoS 0 messages."
         check(not (self.dup and self.qos == 0), "the DUP flag on a QoS 0 message")
-        check_properties(self.properties, PacketType.PUBLISH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,13 @@ from kpc.mqtt.reasons import ReasonCode
 
 SHARED = "$share/"
 
+_TOPIC_NAME = re.compile(r"[^+#\0\ud800-\udfff]{1,16383}")
+"""What most topic names are: so many characters are 65,535 bytes at most."""
+
 
 def check_topic_name(topic: str) -> None:
+    if _TOPIC_NAME.fullmatch(topic):
+        return
     check_text(topic)
     # [MQTT-4.7.3-1] "All Topic Names and Topic Filters MUST be at least one character long."
     check(topic != "", "an empty topic name", ReasonCode.PROTOCOL_ERROR)
