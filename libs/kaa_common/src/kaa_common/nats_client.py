@@ -2,8 +2,7 @@
 
 By itself the library's client reports each of its attempts, four a second; it closes for good after most errors that a
 server sends, as when the password is changed; and its `flush` may return before the server has everything. On the way
-of a message it wakes a task to read, one to handle and one to write: here nobody is woken, which takes a fifth off the
-time of a device's request.
+of a message it wakes a task to read, one to handle and one to write: here nobody is woken (docs/adr/0029).
 """
 
 import asyncio

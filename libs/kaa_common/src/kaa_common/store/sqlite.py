@@ -2,11 +2,12 @@
 
 One thread writes: what was submitted while a commit was on its way to the disk becomes the next transaction, and a
 caller is answered after the COMMIT that holds its write. Three threads read, each on its own connection, so that a page
-never waits for a commit and a lookup never waits for a scan. The event loop itself touches no file.
+never waits for a commit and a lookup never waits for a scan; a fourth takes half of a scan. The event loop itself
+touches no file.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -24,6 +25,7 @@ from kaa_common.store.port import (
     Scalar,
 )
 from kaa_common.store.sqlite_file import encode_document, open_connection
+from kaa_common.store.sqlite_halves import Halves
 from kaa_common.store.sqlite_reader import Reader
 from kaa_common.store.sqlite_writer import Writer
 
@@ -45,7 +47,7 @@ class SqliteStore:
         self._writer = self._thread("sqlite-write", self._open_writer, WRITES_PER_COMMIT, deadline)
         self._lookups = self._thread("sqlite-get", self._open_reader, READS_PER_TURN, deadline)
         self._pages = self._thread("sqlite-page", self._open_reader, 1, deadline)
-        self._scans = self._thread("sqlite-scan", self._open_reader, 1, deadline)
+        self._scans = self._thread("sqlite-scan", self._open_scanner, 1, deadline)
 
     def _thread(
         self, name: str, process: Callable[[], AbstractContextManager[Process[Subject]]], batch: int, deadline: float
@@ -165,3 +167,12 @@ class SqliteStore:
     def _open_reader(self) -> Iterator[Process[Reader]]:
         with open_connection(self._path, self._deadline) as connection:
             yield Reader(connection, self._deadline).process
+
+    @contextmanager
+    def _open_scanner(self) -> Iterator[Process[Reader]]:
+        with (
+            open_connection(self._path, self._deadline) as first,
+            open_connection(self._path, self._deadline) as second,
+            closing(Halves(first, second)) as halves,
+        ):
+            yield Reader(first, self._deadline, halves).process

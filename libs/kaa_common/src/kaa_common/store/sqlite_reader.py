@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from itertools import islice
 from time import monotonic
-from typing import Any, Final
+from typing import Any
 
 import apsw
 import orjson
@@ -19,23 +19,23 @@ from kaa_common.store.gathering import Work
 from kaa_common.store.index_keys import END, Position, encode_values
 from kaa_common.store.port import Collection, Document, Index, Matches, Query, Scalar, StoreUnavailable
 from kaa_common.store.sqlite_file import stored_document, table_of
+from kaa_common.store.sqlite_halves import Halves, end_at
 from kaa_common.store.sqlite_scan import Scan
-
-_STEPS_BETWEEN_CLOCK_READINGS: Final = 5_000  # steps of SQLite's machine: some 500 documents of a scan
 
 
 class Reader:
-    """Reads through one connection, in one thread."""
+    """Reads through one connection, in one thread; what looks at every row, through those of `halves`."""
 
-    def __init__(self, connection: apsw.Connection, deadline: float) -> None:
+    def __init__(self, connection: apsw.Connection, deadline: float, halves: Halves | None = None) -> None:
         self._connection = connection
         self._deadline = deadline
+        self._halves = halves
         self._until = 0.0
 
     def process(self, batch: Sequence[Work["Reader"]]) -> list[Any]:  # Any: each work's own answer, or its exception
         """Do all of it on one snapshot, within the deadline."""
         until = self._until = monotonic() + self._deadline
-        self._connection.set_progress_handler(lambda: monotonic() > until, _STEPS_BETWEEN_CLOCK_READINGS)
+        end_at(self._connection, until)
         self._connection.execute("BEGIN")
         try:
             return [self._outcome_of(work) for work in batch]
@@ -104,7 +104,7 @@ class Reader:
         offset: int,
         limit: int,
     ) -> Matches:
-        return Scan(self._connection, self._until, collection, query, index, equals).page(after, offset, limit)
+        return self._scan(collection, query, index, equals).page(after, offset, limit)
 
     def count(
         self,
@@ -115,8 +115,12 @@ class Reader:
         limit: int | None,
     ) -> int:
         if query is not None:
-            return Scan(self._connection, self._until, collection, query, index, equals).count(limit)
+            return self._scan(collection, query, index, equals).count(limit)
         return self._count(collection.name, index, equals, limit)
+
+    def _scan(self, collection: Collection, query: Query, index: Index | None, equals: Sequence[Scalar]) -> Scan:
+        assert self._halves is not None, "a reader of scans"
+        return Scan(self._connection, self._halves, self._until, collection, query, index, equals)
 
     def _count(self, collection: str, index: Index | None, equals: Sequence[Scalar], limit: int | None) -> int:
         parameters: tuple[bytes, ...] = ()

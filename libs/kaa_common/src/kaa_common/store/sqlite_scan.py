@@ -6,7 +6,7 @@ page is soon full in the order of ids, and to count them only what SQLite is not
 """
 # ruff: noqa: S608 - the names put into statements were checked by Collection and Index, and are quoted
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from time import monotonic
@@ -19,6 +19,7 @@ from kaa_common.store.index_keys import END, encode_values, keys_of
 from kaa_common.store.port import Collection, Document, Index, Matches, Query, Scalar, StoreUnavailable
 from kaa_common.store.sqlite_conditions import Condition, Parameters
 from kaa_common.store.sqlite_file import stored_document, table_of
+from kaa_common.store.sqlite_halves import Halves, Rows
 from kaa_common.store.sqlite_queries import condition_of
 
 MAX_CANDIDATES: Final = 1_000
@@ -33,6 +34,7 @@ class Scan:
     def __init__(
         self,
         connection: apsw.Connection,
+        halves: Halves,
         until: float,
         collection: Collection,
         query: Query,
@@ -40,11 +42,13 @@ class Scan:
         equals: Sequence[Scalar],
     ) -> None:
         self._connection = connection
+        self._halves = halves
         self._until = until
         self._collection = collection.name
         self._documents = table_of(collection.name)
         self._parameters = Parameters()
         self._matches = query.matches
+        self._is_narrow = False
         self._condition = condition_of(query.source, collection, self._parameters)
         if index is not None and equals:
             self._narrow_to(index, equals, query.source, collection)
@@ -66,13 +70,11 @@ class Scan:
     def count(self, limit: int | None) -> int:
         condition = self._condition
         if condition.certain != "0":
-            bounded = (
-                f"SELECT {condition.certain} AS c FROM {self._documents} AS d WHERE {condition.possible} LIMIT :limit"
-            )
-            statement = f"SELECT count(*), ifnull(sum(c), 0) FROM ({bounded})"
-            possible, certain = self._execute(statement, limit=-1 if limit is None else limit).get
+            counts = "SELECT count(*), ifnull(sum(c), 0) FROM ({})".format
+            of_halves = self._fetch(f"{condition.certain} AS c", limit, counts)
+            possible, certain = (sum(of_half) for of_half in zip(*of_halves, strict=True))
             if possible == certain:
-                return int(possible)
+                return int(possible if limit is None else min(possible, limit))
             if limit is None:
                 with closing(self._rows(f"{condition.possible} AND NOT {condition.certain}")) as documents:
                     return int(certain) + sum(1 for _ in self._matching(documents))
@@ -85,6 +87,7 @@ class Scan:
         self._parameters.values |= {"low": prefix, "high": prefix + END}
         inside = f"SELECT id FROM {keys} WHERE key >= :low AND key < :high"
         if self._are_few(inside, NARROW):
+            self._is_narrow = True
             self._condition &= Condition.exactly(f"d.id IN ({inside})")
         elif {*fields[: len(equals)]} <= {*collection.queried}:
             # Mostly all documents have the values of the first fields in common.
@@ -107,14 +110,23 @@ class Scan:
 
     def _candidates(self) -> list[str] | None:
         """Return the ids of all that may match; None when they are many."""
-        statement = (
-            f"SELECT d.id FROM {self._documents} AS d WHERE {self._condition.possible} LIMIT {MAX_CANDIDATES + 1}"
-        )
-        rows = self._execute(statement).fetchall()
+        rows = self._fetch("d.id", MAX_CANDIDATES + 1)
         return None if len(rows) > MAX_CANDIDATES else [str(row[0]) for row in rows]
 
+    def _fetch(self, columns: str, limit: int | None, of_these: Callable[[str], str] = str) -> Rows:
+        """Return what a statement makes of all rows that may match; of so many in each half if there is a limit."""
+        possible, values = self._condition.possible, self._parameters.values | {"limit": -1 if limit is None else limit}
+
+        def statement(half: str) -> str:
+            rows = f"SELECT {columns} FROM {self._documents} AS d WHERE {half} AND {possible} LIMIT :limit"
+            return of_these(rows)
+
+        if self._is_narrow:
+            return self._connection.execute(statement("1"), values).fetchall()
+        return self._halves.fetch(self._documents, statement, values, self._until)
+
     def _those(self, candidates: Sequence[str], after: str) -> Iterator[Document]:
-        for document_id in sorted((one for one in candidates if one.encode() > after.encode()), key=str.encode):
+        for document_id in sorted({one for one in candidates if one.encode() > after.encode()}, key=str.encode):
             stored = stored_document(self._connection, self._collection, document_id)
             if stored is not None:
                 yield orjson.loads(stored.body)
