@@ -33,7 +33,10 @@ class Replica:
         self.asked: list[CutOffRequest] = []
 
     async def start(self) -> None:
-        await self.rpc.serve(CUT_OFF, self.rpc.replica_id, self._confirm)
+        if self._silent:
+            await self.rpc.bus.subscribe(CUT_OFF.subject(self.rpc.replica_id), lambda _: None)
+        else:
+            await self.rpc.serve(CUT_OFF, self.rpc.replica_id, self._confirm)
         await self.give_sign()
 
     async def give_sign(self) -> None:
@@ -49,8 +52,6 @@ class Replica:
 
     async def _confirm(self, request: CutOffRequest) -> Reply[CutOffResponse]:
         self.asked.append(request)
-        if self._silent:
-            await asyncio.Event().wait()
         return Reply(CutOffResponse(**answer_header(request), ended_sessions=2, status_code=200))
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 PATIENCE_OF_THREADS = 50e-6
 """Seconds until a thread is given the interpreter, not Python's 5 ms: less than from one such moment to the next. With
 it always, threads that all have much to do would spend half their time on taking it from each other."""
+USUAL_PATIENCE = sys.getswitchinterval()
 CALM_AFTER = 0.1
 """Seconds without a line until it is as usual again: where there was one there will be more."""
 
@@ -26,7 +27,6 @@ class Waiting(Protocol):
 class Line:
     def __init__(self) -> None:
         self._waiting: dict[Waiting, None] = {}
-        self._usual_patience = sys.getswitchinterval()
         self._is_calm = True
         self._is_used = False
 
@@ -54,4 +54,4 @@ class Line:
             asyncio.get_running_loop().call_later(CALM_AFTER, self._see_to_threads)
         else:
             self._is_calm = True
-            sys.setswitchinterval(self._usual_patience)
+            sys.setswitchinterval(USUAL_PATIENCE)
