@@ -151,7 +151,7 @@ def _record_writer(cls: Any) -> Writer:
         else:
             names[f"write_{number}"] = writer_of(annotation)
             parts.append(f"write_{number}({value})")
-    write: Writer = _compiled(f"def write(value): return join(({', '.join(parts)},))", names)
+    write: Writer = _compiled("write", f"def write(value): return join(({', '.join(parts)},))", names)
     return write
 
 
@@ -169,7 +169,7 @@ def _record_reader(cls: Any, may_end_early: bool) -> Reader:
             names[f"read_{number}"] = reader_of(hints[declared.name])
             lines.append(f" value_{number}, position = read_{number}(datum, position)")
     lines.append(f" return cls({', '.join(made)}), position")
-    read: Reader = _compiled("\n".join(lines), names)
+    read: Reader = _compiled("read", "\n".join(lines), names)
     return read
 
 
@@ -188,10 +188,10 @@ def _short_string_read(name: str) -> list[str]:
     ]
 
 
-def _compiled(source: str, names: dict[str, Any]) -> Any:
-    """The one function of a source: made as dataclasses make theirs, so that nothing is left to loop over."""
+def _compiled(name: str, source: str, names: dict[str, Any]) -> Any:
+    """The function of this name in a source: made as dataclasses make theirs, so that nothing is left to loop over."""
     exec(source, names)  # noqa: S102 # of names and numbers of our own classes
-    return names[source[4 : source.index("(")]]
+    return names[name]
 
 
 def _optional_parts(arguments: tuple[Any, ...]) -> tuple[int, Any]:

@@ -89,8 +89,7 @@ class Client(LibraryClient):
 
     def send(self, subject: str, data: bytes, reply: str, headers: Mapping[str, str] | None) -> None:
         """Publish. Raises MaxPayloadError, BadSubjectError, and ConnectionClosedError when there is no connection."""
-        writer = self._writer
-        if not self.is_connected or writer is None or writer.is_closing():
+        if self._open_writer is None:
             raise ConnectionClosedError
         address, head = _address_of(subject, reply), _head_of(headers) if headers else b""
         size = len(head) + len(data)
@@ -154,6 +153,12 @@ class Client(LibraryClient):
     def _writer(self) -> asyncio.StreamWriter | None:
         return self._transport._io_writer if isinstance(self._transport, TcpTransport) else None
 
+    @property
+    def _open_writer(self) -> asyncio.StreamWriter | None:
+        """Of the connection, while there is one."""
+        writer = self._writer
+        return writer if self.is_connected and writer is not None and not writer.is_closing() else None
+
     async def _read_loop(self) -> None:
         # Messages are parsed where they arrive; the library's loop would be woken for them. It hears of the end only.
         assert isinstance(self._transport, TcpTransport)
@@ -182,8 +187,8 @@ class Client(LibraryClient):
 
     def _write_pending(self) -> None:
         self._end_of_turn = None
-        writer = self._writer
-        if self._pending and self.is_connected and writer is not None and not writer.is_closing():
+        writer = self._open_writer
+        if self._pending and writer is not None:
             writer.write(b"".join(self._pending))
             self._pending, self._pending_data_size = [], 0
             self._end_of_turn = asyncio.get_running_loop().call_soon(self._write_pending)

@@ -130,7 +130,6 @@ class Rpc:
         loop = asyncio.get_running_loop()
         call = _PendingCall(endpoint, endpoint.subject(instance), loop.create_future())
         self._pending[request.correlation_id] = call
-        timer: asyncio.TimerHandle | None = None
         is_answered = False
         try:
             await self.bus.publish(
@@ -141,7 +140,10 @@ class Rpc:
             )
             # A publish hands over and does not wait, so a timer of the answer's own does; a timeout of both costs more.
             timer = loop.call_later(request.timeout / 1000, _give_up, call.answer)
-            answer = await call.answer
+            try:
+                answer = await call.answer
+            finally:
+                timer.cancel()
             is_answered = True
             self._answers(instance)
             return answer
@@ -152,8 +154,6 @@ class Rpc:
             self._does_not_answer(instance, str(exc))
             raise
         finally:
-            if timer is not None:
-                timer.cancel()
             del self._pending[request.correlation_id]
             if not is_answered:
                 self._given_up[request.correlation_id] = True
