@@ -151,8 +151,7 @@ class Writer:
         if written is None or written[1] != sources:
             return False
         self._connection.execute(
-            f"UPDATE {table_of(collection)} SET revision = ?1, queried = {formed('?2', new)}, body = ?3 "
-            "WHERE id = ?4 AND revision = ?5 AND body = ?6",
+            f"{_update_of(collection, new)} WHERE id = ?4 AND revision = ?5 AND body = ?6",
             (document["revision"], new.queried, new.body, document_id, expected_revision, written[0]),
         )
         return self._connection.changes() == 1
@@ -163,9 +162,8 @@ class Writer:
         if stored is None or stored.revision != expected_revision:
             return False
         changes = self._key_changes(collection, orjson.loads(stored.body), document)
-        changed = f"revision = ?1, queried = {formed('?2', new)}, body = ?3"
         self._connection.execute(
-            f"UPDATE {table_of(collection)} SET {changed} WHERE rowid = ?4",
+            f"{_update_of(collection, new)} WHERE rowid = ?4",
             (document["revision"], new.queried, new.body, stored.row),
         )
         self._change_keys(collection, document_id, changes)
@@ -211,6 +209,11 @@ class Writer:
                 self._connection.execute(f"DELETE FROM {table} WHERE key = ? AND id = ?", (key, document_id))
             for key in added:
                 self._connection.execute(f"INSERT INTO {table} VALUES (?, ?)", (key, document_id))
+
+
+def _update_of(collection: str, new: NewDocument) -> str:
+    """Return the statement that writes a document over others, given its revision, queried members and body."""
+    return f"UPDATE {table_of(collection)} SET revision = ?1, queried = {formed('?2', new)}, body = ?3"
 
 
 def _sources(indexes: Sequence[Index]) -> dict[str, list[Index]]:
