@@ -13,21 +13,15 @@ from epr.model import Endpoint, State
 from epr.register import ENDPOINTS
 from epr.search import Search, conditions_of
 from kaa_common.store import Document
-from kaa_common.store.sqlite_conditions import Parameters
-from kaa_common.store.sqlite_file import encode_document, open_connection
-from kaa_common.store.sqlite_queries import condition_of
-from kaa_common.store.sqlite_writer import Writer
+from support.sqlite_verdicts import connection_for, verdict
 
 from .test_filter_queries import KEYS, SHORT_QUERIES, VALUES
 
 
 @pytest.fixture(scope="module")
 def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[apsw.Connection]:
-    with open_connection(tmp_path_factory.mktemp("store") / "store.db", 1.0) as connection:
-        connection.execute("BEGIN")
-        Writer(connection).ensure([ENDPOINTS])
+    with connection_for(tmp_path_factory.mktemp("store"), ENDPOINTS) as connection:
         yield connection
-        connection.execute("ROLLBACK")
 
 
 def document_of(metadata: dict[str, Any]) -> Document:
@@ -44,29 +38,13 @@ def document_of(metadata: dict[str, Any]) -> Document:
     ).to_document()
 
 
-def verdict(connection: apsw.Connection, query: Document, metadata: dict[str, Any]) -> tuple[bool, bool]:
-    """Whether SQLite takes it for possible that such an endpoint matches, and for certain."""
-    connection.execute("SAVEPOINT verdict")
-    try:
-        Writer(connection).insert(ENDPOINTS.name, encode_document(ENDPOINTS, document_of(metadata)))
-        parameters = Parameters()
-        condition = condition_of(query, ENDPOINTS, parameters)
-        ((possible, certain),) = connection.execute(
-            f"SELECT {condition.possible}, {condition.certain} FROM endpoints AS d",
-            parameters.values,
-        )
-    finally:
-        connection.execute("ROLLBACK TO verdict")
-    return bool(possible), bool(certain)
-
-
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(query=SHORT_QUERIES, metadata=st.dictionaries(KEYS, VALUES, max_size=2))
 def test_sqlite_contradicts_no_query(
     connection: apsw.Connection, query: dict[str, Any], metadata: dict[str, Any]
 ) -> None:
     compiled = compile_filter_query(query).query
-    possible, certain = verdict(connection, compiled.source, metadata)
+    possible, certain = verdict(connection, ENDPOINTS, compiled.source, document_of(metadata))
     assert certain <= compiled.matches(document_of(metadata)) <= possible
 
 
@@ -105,7 +83,7 @@ def test_a_search_looks_at_what_it_is_for(
     assert query is not None
     for value in found:
         assert query.matches(document_of({"floor": value})), value
-        assert verdict(connection, query.source, {"floor": value})[0], value
+        assert verdict(connection, ENDPOINTS, query.source, document_of({"floor": value}))[0], value
     for value in not_found:
         assert not query.matches(document_of({"floor": value})), value
-        assert not verdict(connection, query.source, {"floor": value})[0], value
+        assert not verdict(connection, ENDPOINTS, query.source, document_of({"floor": value}))[0], value

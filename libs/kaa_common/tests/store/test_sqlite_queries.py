@@ -9,11 +9,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from kaa_common.store import Collection, Document, QueryError, compile_query
-from kaa_common.store.sqlite_conditions import Parameters
-from kaa_common.store.sqlite_file import encode_document, open_connection
-from kaa_common.store.sqlite_queries import condition_of
-from kaa_common.store.sqlite_writer import Writer
+from kaa_common.store import Collection, QueryError, compile_query
+from support.sqlite_verdicts import connection_for, verdict
 
 THINGS = Collection("things", queried=("m", "s"), keyed="m")
 
@@ -112,29 +109,8 @@ QUERIES = st.recursive(
 
 @pytest.fixture(scope="module")
 def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[apsw.Connection]:
-    with open_connection(tmp_path_factory.mktemp("store") / "store.db", 1.0) as connection:
-        connection.execute("BEGIN")
-        Writer(connection).ensure([THINGS])
+    with connection_for(tmp_path_factory.mktemp("store"), THINGS) as connection:
         yield connection
-        connection.execute("ROLLBACK")
-
-
-def verdict(connection: apsw.Connection, query: Document, document: Document) -> tuple[bool, bool]:
-    """Whether SQL says that the document may match, and that it does."""
-    connection.execute("SAVEPOINT verdict")
-    try:
-        Writer(connection).insert(THINGS.name, encode_document(THINGS, document))
-        assert not connection.execute("SELECT count(*) FROM things WHERE instr(queried, x'00') > 0").get
-        parameters = Parameters()
-        condition = condition_of(query, THINGS, parameters)
-        ((possible, certain),) = connection.execute(
-            f"SELECT {condition.possible}, {condition.certain} FROM things AS d",
-            parameters.values,
-        )
-    finally:
-        connection.execute("ROLLBACK TO verdict")
-    assert {possible, certain} <= {0, 1}
-    return bool(possible), bool(certain)
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -146,7 +122,7 @@ def test_sql_contradicts_the_matcher_nowhere(
         matches = compile_query(query).matches(document)
     except QueryError:  # nested deeper than is allowed
         assume(False)
-    possible, certain = verdict(connection, query, document)
+    possible, certain = verdict(connection, THINGS, query, document)
     assert certain <= matches <= possible
 
 
@@ -166,7 +142,7 @@ def test_sql_contradicts_the_matcher_nowhere(
 def test_of_scalars_sql_is_certain(connection: apsw.Connection, condition: Any) -> None:
     for element, expected in (({"key": "a", "value": condition}, True), ({"key": "b", "value": condition}, False)):
         document = {"_id": "x", "revision": 1, "m": [{"key": "a", "value": 97.6}]}
-        assert verdict(connection, {"m": {"$elemMatch": element}}, document) == (expected, expected)
+        assert verdict(connection, THINGS, {"m": {"$elemMatch": element}}, document) == (expected, expected)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +151,7 @@ def test_of_scalars_sql_is_certain(connection: apsw.Connection, condition: Any) 
 def test_what_cannot_match_is_not_looked_at(connection: apsw.Connection, value: Any) -> None:
     document = {"_id": "x", "revision": 1, "m": [{"key": "b", "value": 97.6}, {"key": "a", "value": value}]}
     query = {"m": {"$elemMatch": {"key": "a", "value": 97.6}}}
-    assert verdict(connection, query, document) == (False, False)
+    assert verdict(connection, THINGS, query, document) == (False, False)
 
 
 def test_a_query_of_any_length_is_one_that_sqlite_takes(connection: apsw.Connection) -> None:
@@ -183,4 +159,4 @@ def test_a_query_of_any_length_is_one_that_sqlite_takes(connection: apsw.Connect
     document = {"_id": "x", "revision": 1, "m": [{"key": "a", "value": 1}]}
     clauses = [{"s": number} for number in range(1000)]
     for query in ({"$and": [element] * 200}, {"$or": [*clauses, element]}, {"$nor": [{"$and": clauses}]}):
-        assert verdict(connection, compile_query(query).source, document)[0]
+        assert verdict(connection, THINGS, compile_query(query).source, document)[0]
